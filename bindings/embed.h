@@ -1,0 +1,141 @@
+/*
+** embed.h -- the Lua module `iotops.core` as seen by a program that embeds
+** it: what it hands the module before scripts run, and how it calls into Lua.
+**
+** A plain `lua5.4` embeds nothing: the module then makes a context of its own
+** and opens what a script declares at once.  The host hands in its context
+** and session, and decides itself when declarations take effect.
+**
+** Vocabulary: a *script state* is one lua_State (its main thread `L` and all
+** its coroutines).  An *endpoint* is one declared receiver or executor of a
+** state.  A *call* is one coroutine that the module started: a handler, a
+** timer, an on_start function, a spawned function.
+*/
+#ifndef IOTOPS_EMBED_H
+#define IOTOPS_EMBED_H
+
+#include <lua.h>
+
+#include "iotops/command.h"
+
+typedef struct iotops_lua_endpoint iotops_lua_endpoint;
+
+typedef enum iotops_lua_call_kind {
+  IOTOPS_CALL_MAIN, /* the main chunk; may not wait */
+  IOTOPS_CALL_START,
+  IOTOPS_CALL_TELEMETRY,
+  IOTOPS_CALL_COMMAND,
+  IOTOPS_CALL_TIMER,
+  IOTOPS_CALL_SPAWNED,
+  IOTOPS_CALL_LUV
+} iotops_lua_call_kind;
+
+/* What runs, for budgets, metrics and log records.  Borrowed. */
+typedef struct iotops_lua_call {
+  iotops_lua_call_kind kind;
+  iotops_text topic;     /* absent when no message is being handled */
+  uint16_t packet_id;    /* 0: none */
+  uint64_t started_ms;   /* on mono_ms; the first turn of the call */
+} iotops_lua_call;
+
+typedef struct iotops_lua_embedder {
+  size_t size;                /* sizeof this */
+  iotops_context *context;    /* borrowed; outlives the state */
+  iotops_mqtt_client *client; /* borrowed; the default session */
+  const char *script;         /* borrowed; the script's name, for log records */
+  uint64_t generation;        /* of the script, for log records */
+
+  /*
+  ** A script declared an endpoint on the default session while the state was
+  ** registering (before iotops_lua_start).  The embedder opens or adopts it
+  ** when it commits.  After iotops_lua_start the module opens by itself.
+  ** Fails the declaring Lua call with `err`.
+  */
+  int (*declare)(void *user, iotops_lua_endpoint *endpoint, iotops_error *err);
+
+  /*
+  ** Around each turn (resume to yield or end) of a call: the budget is armed
+  ** and disarmed here.  `failed` is the error message of a turn that raised.
+  */
+  void (*enter)(void *user, lua_State *co, const iotops_lua_call *call);
+  void (*leave)(void *user, lua_State *co, const iotops_lua_call *call,
+                bool ended, const char *failed);
+  void *user;
+} iotops_lua_embedder;
+
+/*
+** Hands the embedder to the state, before `iotops.core` is opened in it;
+** copied.  A state with an embedder starts registering.
+*/
+void iotops_lua_embed(lua_State *L, const iotops_lua_embedder *embedder);
+
+/* lua_CFunction for package.preload["iotops.core"]. */
+int luaopen_iotops_core(lua_State *L);
+
+/*
+** Runs the function on top of L's stack (no arguments, popped) as a call that
+** of `kind`.  The one gate from C into Lua: adds
+** a traceback, calls enter and leave, never raises.  0 when the first turn
+** ended or yielded to wait; -1 with `err` (execution error, message with
+** traceback) when it raised.
+*/
+int iotops_lua_run(lua_State *L, iotops_lua_call_kind kind, iotops_error *err);
+
+/*
+** Ends registration: timers start, on_start functions run, further
+** declarations are opened at once.
+*/
+void iotops_lua_start(lua_State *L);
+
+/* Calls that have begun and not ended; a state with none may be closed. */
+size_t iotops_lua_calls(lua_State *L);
+
+/*
+** Stops everything that would start new calls: timers, spawned work that has
+** not begun.  Calls in hand go on.
+*/
+void iotops_lua_quiesce(lua_State *L);
+
+/*
+** Before lua_close: drops all waits without resuming them.  Deliveries in
+** hand are settled as failed (acknowledged, logged) and requests answered
+** with an execution error, each with a warning.
+*/
+void iotops_lua_abandon(lua_State *L);
+
+/* ---------------------------------------------------------- endpoints -- */
+
+/*
+** What the endpoint is, as text: kind, pattern, namespace, tokens, group and
+** options.  Equal identities may be handed from one generation to the next.
+*/
+const char *iotops_lua_endpoint_identity(const iotops_lua_endpoint *endpoint);
+
+/* The topic filter it subscribes to; borrowed. */
+const char *iotops_lua_endpoint_filter(const iotops_lua_endpoint *endpoint);
+
+/* Makes the envoy and starts it; `done` when granted or refused. */
+int iotops_lua_endpoint_open(iotops_lua_endpoint *endpoint,
+                             iotops_envoy_done done, void *user,
+                             iotops_error *err);
+
+/*
+** Moves the envoy of `from` to `to`, of the same identity: one pointer store.
+** From the next message on `to`'s handler is called; calls in hand end in
+** `from`'s state.  `from` is left closed.
+*/
+void iotops_lua_endpoint_adopt(iotops_lua_endpoint *to,
+                               iotops_lua_endpoint *from);
+
+/* Stops the envoy; messages in hand finish.  Closing twice does nothing. */
+void iotops_lua_endpoint_close(iotops_lua_endpoint *endpoint);
+
+/* --------------------------------------------------------- luv's loop -- */
+
+/*
+** True once the script has opened luv: its loop is polled by the module on the
+** context's loop, and its callbacks run through the gate.
+*/
+bool iotops_lua_has_luv(lua_State *L);
+
+#endif
