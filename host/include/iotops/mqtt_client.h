@@ -67,6 +67,12 @@ struct iotops_mqtt_observer {
   void (*connected)(iotops_mqtt_observer *observer);
   void (*disconnected)(iotops_mqtt_observer *observer);
   void (*ended)(iotops_mqtt_observer *observer, const iotops_error *err);
+  /*
+  ** A queue that refused an operation as full has room again.  Told once for
+  ** each time a queue was full, not once for each refusal: whoever waits tries
+  ** again, and waits again when others were quicker.
+  */
+  void (*writable)(iotops_mqtt_observer *observer);
   void *user;                            /* the owner's */
   iotops_mqtt_observer *next, *previous; /* private to the client */
 };
@@ -124,7 +130,9 @@ IOTOPS_API int iotops_mqtt_publish(iotops_mqtt_client *client,
 /*
 ** Subscribes to one filter or drops one subscription (S3).  Retried over
 ** reconnects.  Equal filters of several owners are counted: one SUBSCRIBE at
-** the first, one UNSUBSCRIBE at the last.  Errors as for publish.
+** the first, one UNSUBSCRIBE at the last.  Errors as for publish.  A subscribe
+** that was refused, failed or was cancelled owns nothing: it must not be
+** followed by an unsubscribe.
 */
 IOTOPS_API int iotops_mqtt_subscribe(iotops_mqtt_client *client,
                                      iotops_text filter,
@@ -148,7 +156,8 @@ IOTOPS_API void iotops_mqtt_cancel(iotops_mqtt_client *client,
 /*
 ** From the next message on, messages that match `filter` go to `on_message`
 ** (S4; session.md section 9.1).  Subscribes to nothing: make the receiver
-** first, then subscribe.  `$share/<group>/<filter>` matches as `<filter>`.
+** first, then subscribe.  `$share/<group>/<filter>` matches as `<filter>`; an
+** absent filter takes what no other receiver takes.
 ** Removing a receiver takes effect at once; acknowledgements that it has not
 ** settled remain its duty.
 */
