@@ -1,47 +1,97 @@
 # iotops -- build, test, install.  `make help` lists what there is.
 
-BUILD   ?= build
-PREFIX  ?= /usr/local
-DESTDIR ?=
-SHARED  ?=
-CC      ?= gcc
+BUILD    ?= build
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+# Folder with the specification's conformance cases; empty: not run.
+SHARED   ?=
+OPTIMIZE ?= -O2
 # SANITIZE=address,undefined builds everything with those sanitizers.
 SANITIZE ?=
-OPTIMIZE ?= -O2
+# Where `make bench` writes its raw figures as JSON; empty: nowhere.
+OUT      ?=
+METL_DIR   ?=
+METL_LEVEL ?=
+METL_CASE  ?=
 
-LUA      := lua5.4
-PACKAGES := libuv openssl jansson
-SYSTEM_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) lua5.4 2>/dev/null)
-CORE_LIBS     := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lmosquitto
-LUA_LIBS      := $(shell pkg-config --libs lua5.4 2>/dev/null)
+VERSION := $(shell sed -n 's/^.define IOTOPS_VERSION "\(.*\)"/\1/p' \
+  host/include/iotops/api.h)
+LUA     := lua5.4
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# ------------------------------------------------------- Debian packages --
+# Said once: what builds and runs it (the demo too), what the tests add, what
+# `make check` adds.
+
+PACKAGES_BUILD := gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libuv1-dev \
+  libssl-dev libjansson-dev libmosquitto-dev mosquitto lua-cjson lua-luv
+PACKAGES_TEST  := g++ libcmocka-dev lua-busted lua-filesystem luarocks \
+  mosquitto-clients openssl valgrind
+PACKAGES_CHECK := clang-format clang-tidy cppcheck lua-check
+
+# ----------------------------------------------------------------- flags --
+
+LIBRARIES := libuv openssl jansson libmosquitto
+ifneq ($(shell command -v pkg-config),)
+CORE_CFLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
+CORE_LIBS   := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null)
+LUA_CFLAGS  := $(shell pkg-config --cflags lua5.4 2>/dev/null)
+LUA_LIBS    := $(shell pkg-config --libs lua5.4 2>/dev/null)
+endif
 
 ifneq ($(SANITIZE),)
-SANITIZER := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
+SANITIZER := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer \
+  -fno-sanitize-recover=all
 endif
 
 CFLAGS   ?= $(OPTIMIZE) -g
-ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fPIC \
-  -fvisibility=hidden -MMD -MP -Ihost/include -Ihost -Ibindings \
-  $(SYSTEM_CFLAGS) $(CFLAGS) $(SANITIZER)
+INCLUDES := -Ihost/include -Ihost -Ibindings
+LANGUAGE := -std=c11 -D_GNU_SOURCE
+ALL_CFLAGS = $(LANGUAGE) -Wall -Wextra -Werror -fPIC -fvisibility=hidden \
+  -MMD -MP $(INCLUDES) $(CORE_CFLAGS) $(EXTRA_CFLAGS) $(CFLAGS) $(SANITIZER)
 ALL_LDFLAGS := $(LDFLAGS) $(SANITIZER)
 
-CORE_SOURCES := $(wildcard host/context/*.c host/session/*.c \
+# --------------------------------------------------------------- sources --
+
+CORE_SOURCES    := $(wildcard host/context/*.c host/session/*.c \
   host/protocol/*.c host/services/*.c host/edge/*.c)
 BINDING_SOURCES := $(wildcard bindings/*.c)
-HOST_SOURCES := $(wildcard host/runtime/*.c host/commands/*.c host/main.c)
-LUA_SOURCES := $(wildcard scripts/iotops/*.lua)
-UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
+HOST_SOURCES    := $(wildcard host/runtime/*.c host/commands/*.c host/main.c)
+UNIT_SOURCES    := $(wildcard tests/unit/test_*.c)
+BENCH_SOURCES   := $(wildcard tests/bench/*.c)
+LUA_SOURCES     := $(shell find scripts/iotops -name '*.lua' 2>/dev/null)
+PUBLIC_HEADERS  := $(wildcard host/include/iotops/*.h)
+ALL_SOURCES     := $(CORE_SOURCES) $(BINDING_SOURCES) $(HOST_SOURCES) \
+  $(UNIT_SOURCES) $(BENCH_SOURCES) $(wildcard tests/metl/*.c)
+ALL_HEADERS     := $(shell find host bindings tests -name '*.h' 2>/dev/null)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 CORE_OBJECTS    := $(call objects,$(CORE_SOURCES))
 BINDING_OBJECTS := $(call objects,$(BINDING_SOURCES))
 HOST_OBJECTS    := $(call objects,$(HOST_SOURCES))
 UNIT_TESTS      := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
+BENCHES         := $(patsubst %.c,$(BUILD)/%,$(BENCH_SOURCES))
+LUA_FILES       := $(patsubst scripts/%,$(BUILD)/lua/%,$(LUA_SOURCES))
 
-.PHONY: all unit clean
+LIBRARY := $(BUILD)/libiotops.a $(BUILD)/libiotops.so.0
+MODULE  := $(if $(BINDING_SOURCES),$(BUILD)/lua/iotops/core.so $(LUA_FILES))
+PROGRAM := $(if $(wildcard host/main.c),$(BUILD)/iotops)
+
+# What a program of ours needs to find the module that was built here.
+LUA_ENVIRONMENT = \
+  LUA_PATH='$(abspath $(BUILD))/lua/?.lua;$(abspath $(BUILD))/lua/?/init.lua;;' \
+  LUA_CPATH='$(abspath $(BUILD))/lua/?.so;;'
+
+.DEFAULT_GOAL := all
 .SECONDARY:
+.PHONY: all program unit benches
 
-all: $(BUILD)/libiotops.a $(BUILD)/libiotops.so.0
+all: $(LIBRARY) $(MODULE) $(PROGRAM) ## build the library, the Lua module and the program
+
+# The core is compiled without Lua's headers: none may be included there.
+$(BINDING_OBJECTS) $(HOST_OBJECTS): EXTRA_CFLAGS = $(LUA_CFLAGS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -52,23 +102,184 @@ $(BUILD)/libiotops.a: $(CORE_OBJECTS)
 	$(AR) rcs $@ $^
 
 $(BUILD)/libiotops.so.0: $(CORE_OBJECTS)
-	$(CC) -shared -Wl,-soname,libiotops.so.0 $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+	$(CC) -shared -Wl,-soname,libiotops.so.0 \
+	  $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+	@ln -sf libiotops.so.0 $(BUILD)/libiotops.so
 
-# The Lua module: build/lua is what LUA_PATH and LUA_CPATH point at.
+# The Lua module; its copy of the core is nobody else's.
 $(BUILD)/lua/iotops/core.so: $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 	@mkdir -p $(@D)
-	$(CC) -shared $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+	$(CC) -shared -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
-$(BUILD)/iotops: $(HOST_OBJECTS) $(BINDING_OBJECTS) $(BUILD)/libiotops.a
-	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -o $@
+$(BUILD)/lua/%.lua: scripts/%.lua
+	@mkdir -p $(@D)
+	@cp $< $@
+
+# The program carries the Lua half of the module.
+CARRIED := $(BUILD)/host/runtime/carried.o
+$(BUILD)/host/runtime/carried.c: host/runtime/carry.lua $(LUA_SOURCES)
+	@mkdir -p $(@D)
+	$(LUA) $< scripts $(LUA_SOURCES) > $@.new && mv $@.new $@
+
+$(CARRIED): $(BUILD)/host/runtime/carried.c
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/iotops: $(HOST_OBJECTS) $(CARRIED) $(BINDING_OBJECTS) \
+  $(BUILD)/libiotops.a
+	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libiotops.a
 	$(CC) $(ALL_LDFLAGS) $< $(BUILD)/libiotops.a $(CORE_LIBS) -lcmocka -o $@
 
-unit: $(UNIT_TESTS)
-	@set -e; for t in $^; do $$t; done
+# Baselines: libmosquitto alone.
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
+	$(CC) $(ALL_LDFLAGS) $< -lmosquitto -o $@
 
-clean:
+unit: $(UNIT_TESTS)
+benches: $(BENCHES)
+
+-include $(shell find $(BUILD)/host $(BUILD)/bindings $(BUILD)/tests \
+  -name '*.d' 2>/dev/null)
+
+# --------------------------------------------------------- the two commands --
+# What is built depends on packages that `deps` may have just installed, so
+# each of these looks again in a make of its own.
+
+again = @$(MAKE) --no-print-directory
+
+.PHONY: demo demo-now test test-now test-asan memcheck bench metl
+
+demo: deps-build ## see it work: a simulated line of sensors, within a minute
+	$(again) demo-now
+
+demo-now: all
+	@$(LUA_ENVIRONMENT) $(LUA) scripts/samples/demo/run.lua $(BUILD)/iotops
+
+test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
+	$(again) all unit
+	$(again) test-now
+
+test-now:
+	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SHARED='$(SHARED)' CC='$(CC)' \
+	  $(LUA) tests/run.lua $(TESTS)
+
+test-asan: deps-test ## run the tests under ASan and UBSan
+	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined OPTIMIZE=-O1 \
+	  all unit
+	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-now
+
+memcheck: deps-test ## run the C unit tests and a minute of the host under valgrind
+	$(again) all unit
+	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' $(LUA) tests/memcheck.lua
+
+bench: deps-build ## compare with bare libmosquitto; OUT=FILE takes the raw figures
+	$(again) all benches
+	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' OUT='$(OUT)' $(LUA) tests/bench/run.lua
+
+metl: all ## conformance cases: METL_DIR=FOLDER [METL_LEVEL=1|2] [METL_CASE=NAME]
+	@test -n '$(METL_DIR)' || { \
+	  echo 'make metl: say METL_DIR=FOLDER, the folder of the cases' >&2; \
+	  exit 2; }
+	@$(LUA_ENVIRONMENT) $(LUA) tests/metl/run.lua '$(METL_DIR)' \
+	  $(METL_LEVEL:%=--level %) $(METL_CASE:%=--case %)
+
+# ---------------------------------------------------------------- packages --
+
+.PHONY: deps deps-build deps-test deps-check
+deps-build: WANTED = $(PACKAGES_BUILD)
+deps-test:  WANTED = $(PACKAGES_BUILD) $(PACKAGES_TEST)
+deps-check: WANTED = $(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_CHECK)
+deps: WANTED = $(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_CHECK)
+deps: ## install the Debian packages that are missing
+deps deps-build deps-test deps-check:
+	@command -v dpkg-query >/dev/null || { \
+	  echo 'This is not Debian: install by hand what these give: $(WANTED)'; \
+	  exit 1; } >&2; \
+	missing=; \
+	for package in $(WANTED); do \
+	  test "$$(dpkg-query -W -f='$${db:Status-Status}' $$package \
+	    2>/dev/null)" = installed || missing="$$missing $$package"; \
+	done; \
+	test -n "$$missing" || exit 0; \
+	install="apt-get install -y --no-install-recommends$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	if test "$$(id -u)" = 0; then \
+	  apt-get update && $$install; \
+	elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || \
+	    test -t 0; }; then \
+	  sudo apt-get update && sudo $$install; \
+	else \
+	  echo "Packages are missing.  As root, type:  $$install" >&2; \
+	  exit 1; \
+	fi
+
+# ------------------------------------------------------------------- check --
+
+.PHONY: check check-now check-c check-format check-lua
+check: deps-check ## clang-tidy, cppcheck, clang-format, luacheck: no finding
+	$(again) check-now
+
+check-now: check-format check-lua check-c
+
+TIDY := $(patsubst %.c,$(BUILD)/check/%.tidy,$(ALL_SOURCES))
+$(BUILD)/check/%.tidy: %.c $(ALL_HEADERS) .clang-tidy
+	@mkdir -p $(@D)
+	@echo 'clang-tidy $<'
+	@clang-tidy --quiet $< -- $(LANGUAGE) $(INCLUDES) $(CORE_CFLAGS) \
+	  $(LUA_CFLAGS) 2>$@.log || { grep -v ' warnings\? generated' $@.log; \
+	  exit 1; }
+	@touch $@
+
+$(BUILD)/check/cppcheck: $(ALL_SOURCES) $(ALL_HEADERS)
+	@mkdir -p $(@D)
+	cppcheck --quiet --error-exitcode=1 --std=c11 -D__GNUC__ \
+	  --enable=warning,performance,portability --inline-suppr \
+	  --suppress=missingIncludeSystem $(INCLUDES) $(ALL_SOURCES)
+	@touch $@
+
+check-c: $(TIDY) $(BUILD)/check/cppcheck
+
+check-format:
+	clang-format --dry-run --Werror $(ALL_SOURCES) $(ALL_HEADERS)
+
+check-lua:
+	luacheck --quiet .
+
+# ----------------------------------------------------------------- install --
+
+BIN     = $(DESTDIR)$(PREFIX)/bin
+LIB     = $(DESTDIR)$(PREFIX)/lib
+INCLUDE = $(DESTDIR)$(PREFIX)/include
+SHARE   = $(DESTDIR)$(PREFIX)/share
+
+.PHONY: install uninstall clean help
+install: all ## install below PREFIX (/usr/local), staged in DESTDIR
+	install -d $(BIN) $(LIB)/pkgconfig $(LIB)/lua/5.4/iotops \
+	  $(INCLUDE)/iotops $(SHARE)/iotops
+	install -m 755 $(BUILD)/iotops $(BIN)/iotops
+	install -m 644 $(BUILD)/libiotops.a $(LIB)/libiotops.a
+	install -m 755 $(BUILD)/libiotops.so.0 $(LIB)/libiotops.so.0
+	ln -sf libiotops.so.0 $(LIB)/libiotops.so
+	install -m 644 $(PUBLIC_HEADERS) $(INCLUDE)/iotops
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@VERSION@,$(VERSION),' \
+	  host/iotops.pc.in > $(LIB)/pkgconfig/iotops.pc
+	install -m 755 $(BUILD)/lua/iotops/core.so $(LIB)/lua/5.4/iotops/core.so
+	for file in $(patsubst scripts/%,%,$(LUA_SOURCES)); do \
+	  install -D -m 644 scripts/$$file $(SHARE)/lua/5.4/$$file || exit 1; \
+	done
+	sed -e 's,@PREFIX@,$(PREFIX),' scripts/luarc.json.in \
+	  > $(SHARE)/iotops/luarc.json
+	test -n '$(DESTDIR)' || test "$$(id -u)" != 0 || ldconfig
+
+uninstall: ## remove what install put below PREFIX
+	rm -f $(BIN)/iotops $(LIB)/libiotops.a $(LIB)/libiotops.so.0 \
+	  $(LIB)/libiotops.so $(LIB)/pkgconfig/iotops.pc
+	rm -rf $(INCLUDE)/iotops $(LIB)/lua/5.4/iotops \
+	  $(SHARE)/lua/5.4/iotops $(SHARE)/iotops
+
+clean: ## remove everything that was built
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' \
+	  Makefile
