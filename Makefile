@@ -116,15 +116,15 @@ $(BUILD)/lua/%.lua: scripts/%.lua
 	@cp $< $@
 
 # The program carries the Lua half of the module.
-CARRIED := $(BUILD)/host/runtime/carried.o
-$(BUILD)/host/runtime/carried.c: host/runtime/carry.lua $(LUA_SOURCES)
+EMBEDDED := $(BUILD)/host/runtime/embedded.o
+$(BUILD)/host/runtime/embedded.c: host/runtime/embed.lua $(LUA_SOURCES)
 	@mkdir -p $(@D)
-	$(LUA) $< scripts $(LUA_SOURCES) > $@.new && mv $@.new $@
+	$(LUA) $< $@ scripts $(LUA_SOURCES)
 
-$(CARRIED): $(BUILD)/host/runtime/carried.c
+$(EMBEDDED): $(BUILD)/host/runtime/embedded.c
 	$(CC) $(ALL_CFLAGS) -c $< -o $@
 
-$(BUILD)/iotops: $(HOST_OBJECTS) $(CARRIED) $(BINDING_OBJECTS) \
+$(BUILD)/iotops: $(HOST_OBJECTS) $(EMBEDDED) $(BINDING_OBJECTS) \
   $(BUILD)/libiotops.a
 	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
