@@ -66,7 +66,11 @@ IOTOPS_API uint64_t iotops_mono_ms(const iotops_context *context);
 /* When the next timer is due, on mono_ms; UINT64_MAX when none runs. */
 IOTOPS_API uint64_t iotops_context_next_due(const iotops_context *context);
 
-/* Fires every timer that is due now, then the tasks that became runnable. */
+/*
+** Fires every timer that is due now, then the tasks that became runnable.
+** Timers started meanwhile wait for the next ring, even with no delay: who
+** advances a virtual clock rings until iotops_context_next_due() has passed.
+*/
 IOTOPS_API void iotops_context_ring(iotops_context *context);
 
 #ifdef __cplusplus

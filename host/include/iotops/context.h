@@ -52,7 +52,11 @@ extern "C" {
 IOTOPS_API int iotops_context_new(const iotops_context_options *options,
                                   iotops_context **context, iotops_error *err);
 
-/* Frees it and, when it made its loop, the loop.  NULL is allowed. */
+/*
+** Frees it and, when it made its loop, the loop; not from within the loop.
+** On a borrowed loop the memory is given back during the loop's next turns.
+** Tasks and posts that have not run are dropped.  NULL is allowed.
+*/
 IOTOPS_API void iotops_context_free(iotops_context *context);
 
 IOTOPS_API struct uv_loop_s *iotops_context_loop(iotops_context *context);
@@ -60,7 +64,8 @@ IOTOPS_API struct uv_loop_s *iotops_context_loop(iotops_context *context);
 /*
 ** Runs the loop until nothing is left to do or iotops_context_stop().
 ** run_once waits for at most one round of events (`wait` false: does not
-** wait).  Both run queued tasks first, and before each wait.
+** wait), and not when a task or timer has run.  Both run queued tasks first,
+** and before each wait.
 */
 IOTOPS_API void iotops_context_run(iotops_context *context);
 IOTOPS_API void iotops_context_run_once(iotops_context *context, bool wait);
@@ -81,7 +86,8 @@ IOTOPS_API void iotops_context_drain(iotops_context *context);
 
 /*
 ** Runs `run(user)` on the loop.  The one function that may be called from
-** any thread.  Fails with invalid state when memory is short.
+** any thread.  A post does not keep iotops_context_run() from returning
+** before it was made.  Fails with invalid state when memory is short.
 */
 IOTOPS_API int iotops_context_post(iotops_context *context,
                                    void (*run)(void *user), void *user,

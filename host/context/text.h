@@ -1,0 +1,24 @@
+/*
+** text.h -- bounded copies of texts that may not fit.
+**
+** A text that is too long is cut between two UTF-8 characters and ends in
+** "..."; the result is always terminated.
+*/
+#ifndef CONTEXT_TEXT_H
+#define CONTEXT_TEXT_H
+
+#include <stdarg.h>
+
+#include "iotops/api.h"
+
+/*
+** Copies into `field` of `size` bytes (at least 4, terminator included) and
+** returns the length.  A NUL inside becomes '?', so that what follows it is
+** not lost to readers of C strings.
+*/
+size_t text_fit(char *field, size_t size, iotops_text text);
+
+/* Formats into `field` likewise. */
+size_t text_vformat(char *field, size_t size, const char *format, va_list args);
+
+#endif
