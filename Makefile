@@ -72,6 +72,7 @@ CORE_OBJECTS    := $(call objects,$(CORE_SOURCES))
 BINDING_OBJECTS := $(call objects,$(BINDING_SOURCES))
 HOST_OBJECTS    := $(call objects,$(HOST_SOURCES))
 UNIT_TESTS      := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
+METL_OBJECTS    := $(call objects,$(wildcard tests/metl/*.c))
 BENCHES         := $(patsubst %.c,$(BUILD)/%,$(BENCH_SOURCES))
 LUA_FILES       := $(patsubst scripts/%,$(BUILD)/lua/%,$(LUA_SOURCES))
 
@@ -91,7 +92,7 @@ LUA_ENVIRONMENT = \
 all: $(LIBRARY) $(MODULE) $(PROGRAM) ## build the library, the Lua module and the program
 
 # The core is compiled without Lua's headers: none may be included there.
-$(BINDING_OBJECTS) $(HOST_OBJECTS): EXTRA_CFLAGS = $(LUA_CFLAGS)
+$(BINDING_OBJECTS) $(HOST_OBJECTS) $(METL_OBJECTS): EXTRA_CFLAGS = $(LUA_CFLAGS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -135,7 +136,12 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libiotops.a
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
 	$(CC) $(ALL_LDFLAGS) $< -lmosquitto -o $@
 
-unit: $(UNIT_TESTS)
+# The conformance runner: Lua, core, bindings and test doubles in one program,
+# so that there is one copy of the core and sanitizers see all of it.
+$(BUILD)/metl: $(METL_OBJECTS) $(BINDING_OBJECTS) $(BUILD)/libiotops.a
+	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
+
+unit: $(UNIT_TESTS) $(BUILD)/metl
 benches: $(BENCHES)
 
 -include $(shell find $(BUILD)/host $(BUILD)/bindings $(BUILD)/tests \
@@ -176,11 +182,11 @@ bench: deps-build ## compare with bare libmosquitto; OUT=FILE takes the raw figu
 	$(again) all benches
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' OUT='$(OUT)' $(LUA) tests/bench/run.lua
 
-metl: all ## conformance cases: METL_DIR=FOLDER [METL_LEVEL=1|2] [METL_CASE=NAME]
+metl: all $(BUILD)/metl ## conformance cases: METL_DIR=FOLDER [METL_LEVEL=1|2] [METL_CASE=NAME]
 	@test -n '$(METL_DIR)' || { \
 	  echo 'make metl: say METL_DIR=FOLDER, the folder of the cases' >&2; \
 	  exit 2; }
-	@$(LUA_ENVIRONMENT) $(LUA) tests/metl/run.lua '$(METL_DIR)' \
+	@$(LUA_ENVIRONMENT) $(BUILD)/metl tests/metl/run.lua '$(METL_DIR)' \
 	  $(METL_LEVEL:%=--level %) $(METL_CASE:%=--case %)
 
 # ---------------------------------------------------------------- packages --

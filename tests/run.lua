@@ -112,7 +112,10 @@ local function programs()
     for _, level in ipairs { "1", "2" } do
       list[#list + 1] = {
         name = "metl level " .. level,
-        command = { "lua5.4", "tests/metl/run.lua", shared .. "/metl", "--level", level },
+        command = {
+          build .. "/metl", "tests/metl/run.lua", shared .. "/metl",
+          "--level", level,
+        },
         seconds = 240,
         read = read_summary,
       }

@@ -3,6 +3,8 @@
 --- Runs as a script of main.c with a table of strings: folder, suite, name,
 --- level.  Returns nothing when the case passes, else a report.
 
+package.path = "tests/?.lua;" .. package.path
+
 local options = ...
 
 local null = require "metl.null"

@@ -1,13 +1,15 @@
---- The conformance run: run.lua FOLDER [LEVEL] [CASE]
+--- The conformance run: run.lua FOLDER [--level 1|2] [--case NAME]
 
-local folder, level, only = ...
+package.path = "tests/?.lua;" .. package.path
 
-local function given(text)
-  return text ~= "" and text or nil
+local folder = ...
+local options = { level = "1" }
+for i = 2, select("#", ...), 2 do
+  local name, value = select(i, ...)
+  name = name:match("^%-%-(%l+)$")
+  assert(name == "case" or name == "level", "run.lua FOLDER [--level 1|2] [--case NAME]")
+  options[name] = assert(value, "an option wants a value")
 end
+assert(options.level == "1" or options.level == "2", "--level is 1 or 2")
 
-if not given(folder) then
-  print("usage: make metl METL_DIR=FOLDER [METL_LEVEL=1|2] [METL_CASE=NAME]")
-  return false
-end
-return require("metl.suite_run").all(folder, given(level) or "1", given(only))
+return require("metl.suite_run").all(folder, options.level, options.case)
