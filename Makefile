@@ -141,7 +141,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
 $(BUILD)/metl: $(METL_OBJECTS) $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
-unit: $(UNIT_TESTS) $(BUILD)/metl
+unit: $(UNIT_TESTS)
 benches: $(BENCHES)
 
 -include $(shell find $(BUILD)/host $(BUILD)/bindings $(BUILD)/tests \
