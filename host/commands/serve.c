@@ -1,0 +1,114 @@
+#include "commands/serve.h"
+
+#include <string.h>
+
+#include "commands/command.h"
+
+const char serve_options_help[] =
+    "  --drain SECONDS          at the end, and when a script is replaced, let\n"
+    "                           running handlers take this long (20)\n"
+    "  --grant-timeout SECONDS  a reload waits this long for the broker to grant\n"
+    "                           new subscriptions (10)\n"
+    "  --end-session            at the end, have the broker forget the session;\n"
+    "                           without it the broker queues for the next start\n"
+    "  --client-id ID           the MQTT client id; overrides the configured one\n"
+    "  --set NAME=VALUE         overrides a setting: keep_alive, session_expiry,\n"
+    "                           receive_max, publish_queue_qos1, ...\n"
+    "  --log-level LEVEL        trace, debug, info (default), warn, error, off\n"
+    "  --log-format FORMAT      text, json, auto (default: text on a terminal)\n"
+    "  -h, --help               this text\n";
+
+static int add_setting(const char *command, serve_options *options,
+                       const char *value) {
+  if (options->setting_count == SERVE_SETTINGS)
+    return command_usage_error(command, "more than %d settings",
+                               SERVE_SETTINGS);
+  options->settings[options->setting_count++] = value;
+  return COMMAND_DONE;
+}
+
+int serve_option(const char *command, serve_options *options, int option,
+                 const char *value) {
+  int level = 0;
+  switch (option) {
+  case SERVE_DRAIN:
+    if (strcmp(value, "0") == 0)
+      options->host.drain_ms = 0;
+    else if (!command_seconds(value, &options->host.drain_ms))
+      return command_usage_error(
+          command, "--drain takes seconds, such as 20, not \"%s\"", value);
+    return COMMAND_DONE;
+  case SERVE_GRANT_TIMEOUT:
+    if (!command_seconds(value, &options->host.grant_timeout_ms))
+      return command_usage_error(
+          command, "--grant-timeout takes seconds, such as 10, not \"%s\"",
+          value);
+    return COMMAND_DONE;
+  case SERVE_END_SESSION:
+    options->host.end_session = true;
+    return COMMAND_DONE;
+  case SERVE_LOG_LEVEL:
+    level = iotops_log_level_from(iotops_text_of(value));
+    if (level < 0)
+      return command_usage_error(command,
+                                 "--log-level takes trace, debug, info, warn, "
+                                 "error or off, not \"%s\"",
+                                 value);
+    options->host.log_level = (iotops_log_level)level;
+    return COMMAND_DONE;
+  case SERVE_LOG_FORMAT:
+    if (!logger_format_from(value, &options->host.log_format))
+      return command_usage_error(
+          command, "--log-format takes text, json or auto, not \"%s\"", value);
+    return COMMAND_DONE;
+  case SERVE_CLIENT_ID:
+    options->client_id = value;
+    return COMMAND_DONE;
+  case SERVE_SET:
+    if (strchr(value, '=') == NULL)
+      return command_usage_error(
+          command, "--set takes NAME=VALUE, such as keep_alive=30, not \"%s\"",
+          value);
+    return add_setting(command, options, value);
+  default:
+    return command_usage_error(command, "it has no such option");
+  }
+}
+
+int serve_settings(const serve_options *options, host *host,
+                   iotops_error *err) {
+  for (size_t i = 0; i < options->setting_count; i++) {
+    char name[64];
+    const char *value = strchr(options->settings[i], '=');
+    size_t size = (size_t)(value - options->settings[i]);
+    if (size >= sizeof name)
+      return iotops_error_configuration(err, "--set",
+                                        iotops_text_of(options->settings[i]),
+                                        "there is no such setting");
+    memcpy(name, options->settings[i], size);
+    name[size] = '\0';
+    if (iotops_settings_set(host->settings, name, iotops_text_of(value + 1),
+                            err) != 0)
+      return -1;
+  }
+  if (options->client_id != NULL)
+    return iotops_settings_set(host->settings, "client_id",
+                               iotops_text_of(options->client_id), err);
+  return 0;
+}
+
+int serve_status(host_result result) {
+  switch (result) {
+  case HOST_STOPPED:
+    return COMMAND_DONE;
+  case HOST_SESSION_LOST:
+    return COMMAND_REFUSED;
+  case HOST_UNREACHABLE:
+    return COMMAND_UNREACHABLE;
+  case HOST_INTERRUPTED:
+    return COMMAND_INTERRUPTED;
+  case HOST_FAILED:
+    break;
+  }
+  return COMMAND_REFUSED;
+}

@@ -1,0 +1,64 @@
+/*
+** serve.h -- what `iotops run` and `iotops dev` have in common: options of
+** the host and the way from its result to an exit status.
+*/
+#ifndef COMMANDS_SERVE_H
+#define COMMANDS_SERVE_H
+
+#include <getopt.h>
+
+#include "runtime/host.h"
+
+enum { SERVE_SETTINGS = 32 };
+
+typedef struct serve_options {
+  host_options host;
+  const char *settings[SERVE_SETTINGS]; /* borrowed; NAME=VALUE */
+  size_t setting_count;
+  const char *client_id; /* borrowed; NULL: the configured one */
+} serve_options;
+
+#define SERVE_OPTIONS_INIT { .host = HOST_OPTIONS_INIT }
+
+/* Values of the options below, for getopt_long(); a command's own start at
+** SERVE_OPTION_END. */
+enum {
+  SERVE_DRAIN = 256,
+  SERVE_GRANT_TIMEOUT,
+  SERVE_END_SESSION,
+  SERVE_LOG_LEVEL,
+  SERVE_LOG_FORMAT,
+  SERVE_CLIENT_ID,
+  SERVE_SET,
+  SERVE_OPTION_END
+};
+
+#define SERVE_LONG_OPTIONS                                                     \
+  {"drain", required_argument, NULL, SERVE_DRAIN},                             \
+      {"grant-timeout", required_argument, NULL, SERVE_GRANT_TIMEOUT},         \
+      {"end-session", no_argument, NULL, SERVE_END_SESSION},                   \
+      {"log-level", required_argument, NULL, SERVE_LOG_LEVEL},                 \
+      {"log-format", required_argument, NULL, SERVE_LOG_FORMAT},               \
+      {"client-id", required_argument, NULL, SERVE_CLIENT_ID},                 \
+      {"set", required_argument, NULL, SERVE_SET}, {                           \
+    "help", no_argument, NULL, 'h'                                             \
+  }
+
+/* The help text of these options. */
+extern const char serve_options_help[];
+
+/*
+** Takes one option.  COMMAND_DONE, or COMMAND_USAGE after saying what is
+** wrong with it.
+*/
+int serve_option(const char *command, serve_options *options, int option,
+                 const char *value);
+
+/* Applies --set and --client-id to the host's settings. */
+int serve_settings(const serve_options *options, host *host,
+                   iotops_error *err);
+
+/* The exit status of a host's result. */
+int serve_status(host_result result);
+
+#endif

@@ -1,0 +1,266 @@
+/*
+** watch.c -- `iotops watch`: the messages that match a filter.
+*/
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "commands/command.h"
+#include "commands/tool.h"
+#include "iotops/topic.h"
+
+enum { WATCH_JSON = TOOL_OPTION_END, WATCH_COUNT };
+
+typedef struct watching {
+  tool tool;
+  const char *filter; /* borrowed */
+  bool json;
+  uint64_t count; /* 0: without end */
+  uint64_t seen;
+  iotops_receiver *receiver; /* owned */
+} watching;
+
+static void print_help(void) {
+  printf("iotops watch -- print the messages that match a filter\n\n"
+         "usage: iotops watch [OPTION...] FILTER\n\n"
+         "FILTER is an MQTT topic filter, taken as it is: + stands for one "
+         "level, # for all\nthat follow; quote it for the shell.\n\n"
+         "  --json                one JSON object a line; a payload that is "
+         "JSON is in\n"
+         "                        \"payload\", other text in \"payload_text\", "
+         "bytes in\n"
+         "                        \"payload_base64\"\n"
+         "  --count N             stop after N messages\n%s\n"
+         "Exit status: 0 stopped by a signal or after N messages, 1 the broker "
+         "refused the\nfilter, 2 arguments or configuration, 3 no connection."
+         "\n\n  iotops watch 'sensors/+/temperature'\n",
+         tool_options_help);
+}
+
+static void put_base64(iotops_text bytes) {
+  size_t size = (bytes.size + 2) / 3 * 4 + 1;
+  unsigned char *text = malloc(size);
+  if (text == NULL)
+    return;
+  EVP_EncodeBlock(text, (const unsigned char *)bytes.data, (int)bytes.size);
+  fputs((const char *)text, stdout);
+  free(text);
+}
+
+/* ---------------------------------------------------------- JSON lines -- */
+
+/* Text as a JSON string; bytes that are no text as U+FFFD. */
+static void put_string(iotops_text text) {
+  json_t *string = json_stringn(text.data, text.size);
+  if (string == NULL)
+    string = json_string("\xEF\xBF\xBD");
+  json_dumpf(string, stdout, JSON_ENCODE_ANY | JSON_COMPACT);
+  json_decref(string);
+}
+
+static void put_member(const char *name, iotops_text text) {
+  if (text.data == NULL)
+    return;
+  printf(",\"%s\":", name);
+  put_string(text);
+}
+
+static bool is_json(iotops_text payload) {
+  json_t *value = json_loadb(payload.data, payload.size,
+                             JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+  bool valid = value != NULL;
+  json_decref(value);
+  return valid;
+}
+
+static void put_payload(const iotops_message *message) {
+  iotops_text payload = message->payload;
+  if (payload.data == NULL || payload.size == 0)
+    return;
+  if (is_json(payload)) {
+    fputs(",\"payload\":", stdout);
+    /* Exactly as it came; a line end can only be between two tokens. */
+    for (size_t i = 0; i < payload.size; i++)
+      putchar(payload.data[i] == '\n' || payload.data[i] == '\r'
+                  ? ' '
+                  : payload.data[i]);
+  } else if (tool_is_text(payload)) {
+    put_member("payload_text", payload);
+  } else {
+    fputs(",\"payload_base64\":\"", stdout);
+    put_base64(payload);
+    putchar('"');
+  }
+}
+
+static void print_json(const iotops_message *message) {
+  fputs("{\"topic\":", stdout);
+  put_string(message->topic);
+  put_payload(message);
+  printf(",\"qos\":%u,\"retain\":%s", message->qos,
+         message->retain ? "true" : "false");
+  put_member("content_type", message->content_type);
+  if (message->format_indicator >= 0)
+    printf(",\"format_indicator\":%d", message->format_indicator);
+  if (message->has_expiry)
+    printf(",\"message_expiry\":%u", (unsigned)message->expiry_s);
+  put_member("response_topic", message->response_topic);
+  if (message->correlation_data.data != NULL) {
+    fputs(",\"correlation_data_base64\":\"", stdout);
+    put_base64(message->correlation_data);
+    putchar('"');
+  }
+  fputs(",\"user_properties\":[", stdout);
+  for (size_t i = 0; i < message->user_property_count; i++) {
+    fputs(i > 0 ? ",[" : "[", stdout);
+    put_string(message->user_properties[i].name);
+    putchar(',');
+    put_string(message->user_properties[i].value);
+    putchar(']');
+  }
+  fputs("]}\n", stdout);
+}
+
+/* ----------------------------------------------------------------- text -- */
+
+static void print_field(const char *name, iotops_text text) {
+  if (text.data == NULL)
+    return;
+  printf("  %s: ", name);
+  tool_print_text(text);
+  putchar('\n');
+}
+
+static void print_text(const iotops_message *message) {
+  char clock[16];
+  time_t now = time(NULL);
+  struct tm parts;
+  localtime_r(&now, &parts);
+  strftime(clock, sizeof clock, "%H:%M:%S", &parts);
+  printf("%s ", clock);
+  tool_print_text(message->topic);
+  printf("  (QoS %u%s)\n  ", message->qos, message->retain ? ", retained" : "");
+  if (message->payload.data == NULL || message->payload.size == 0) {
+    fputs("no payload", stdout);
+  } else if (tool_is_text(message->payload)) {
+    tool_print_text(message->payload);
+  } else {
+    printf("%zu bytes, base64: ", message->payload.size);
+    put_base64(message->payload);
+  }
+  putchar('\n');
+  print_field("content type", message->content_type);
+  print_field("response topic", message->response_topic);
+  if (message->correlation_data.data != NULL) {
+    fputs("  correlation data: ", stdout);
+    put_base64(message->correlation_data);
+    putchar('\n');
+  }
+  if (message->has_expiry)
+    printf("  expires in: %u s\n", (unsigned)message->expiry_s);
+  for (size_t i = 0; i < message->user_property_count; i++) {
+    fputs("  ", stdout);
+    tool_print_text(message->user_properties[i].name);
+    fputs(" = ", stdout);
+    tool_print_text(message->user_properties[i].value);
+    putchar('\n');
+  }
+}
+
+/* ----------------------------------------------------------------- work -- */
+
+static void arrived(void *user, const iotops_message *message,
+                    iotops_ack ack) {
+  watching *watching = user;
+  if (watching->count == 0 || watching->seen < watching->count) {
+    watching->seen++;
+    if (watching->json)
+      print_json(message);
+    else
+      print_text(message);
+    if (fflush(stdout) != 0) /* nobody reads on */
+      tool_finish(&watching->tool, COMMAND_DONE);
+    else if (watching->seen == watching->count)
+      tool_finish(&watching->tool, COMMAND_DONE);
+  }
+  if (ack.epoch != 0)
+    iotops_mqtt_settle(watching->tool.client, ack);
+}
+
+static void granted(void *user, const iotops_mqtt_result *result) {
+  watching *watching = user;
+  iotops_error err;
+  if (result->error != NULL) {
+    tool_fail(&watching->tool, result->error);
+  } else if (result->reason_code >= 0x80) {
+    iotops_error_set(&err, IOTOPS_MQTT_ERROR,
+                     "the broker refused the filter %s", watching->filter);
+    err.reason_code = result->reason_code;
+    tool_fail(&watching->tool, &err);
+  } else if (!watching->tool.finishing) {
+    /* On the standard error: what waits for us may read this. */
+    fprintf(stderr, "watching %s\n", watching->filter);
+  }
+}
+
+static void go(tool *tool) {
+  watching *watching = tool->user;
+  iotops_subscribe_options options = IOTOPS_SUBSCRIBE_OPTIONS_INIT;
+  iotops_error err;
+  /* Else a retained message would look like a new one. */
+  options.retain_as_published = true;
+  if (iotops_mqtt_subscribe(tool->client, iotops_text_of(watching->filter),
+                            &options, granted, watching, NULL, &err) != 0)
+    tool_fail(tool, &err);
+}
+
+int command_watch(int argc, char **argv) {
+  static const struct option long_options[] = {
+      TOOL_LONG_OPTIONS,
+      {"json", no_argument, NULL, WATCH_JSON},
+      {"count", required_argument, NULL, WATCH_COUNT},
+      {0}};
+  watching watching = {0};
+  iotops_error err;
+  int option = 0, status = COMMAND_USAGE;
+  tool_init(&watching.tool, "watch");
+  while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+    if (option == 'h') {
+      print_help();
+      return COMMAND_DONE;
+    }
+    if (option == WATCH_JSON)
+      watching.json = true;
+    else if (option == WATCH_COUNT) {
+      if (!command_number(optarg, 1, UINT64_MAX, &watching.count))
+        return command_usage_error(
+            "watch", "--count takes a number, not \"%s\"", optarg);
+    } else if (tool_option(&watching.tool, option, optarg) != COMMAND_DONE)
+      return COMMAND_USAGE;
+  }
+  if (argc - optind != 1)
+    return command_usage_error("watch", "it needs one filter, such as '#'");
+  watching.filter = argv[optind];
+  if (!iotops_topic_filter_valid(iotops_text_of(watching.filter)))
+    return command_usage_error(
+        "watch",
+        "\"%s\" is not a filter: + and # stand for whole levels, # comes last",
+        watching.filter);
+  watching.tool.go = go;
+  watching.tool.user = &watching;
+  watching.tool.interrupted_status = COMMAND_DONE;
+  if (tool_open(&watching.tool, &err) != 0 ||
+      iotops_mqtt_add_receiver(watching.tool.client,
+                               iotops_text_of(watching.filter), arrived,
+                               &watching, &watching.receiver, &err) != 0)
+    command_report(&err);
+  else
+    status = tool_run(&watching.tool);
+  if (watching.receiver != NULL)
+    iotops_mqtt_remove_receiver(watching.tool.client, watching.receiver);
+  tool_close(&watching.tool);
+  return status;
+}

@@ -1,0 +1,119 @@
+/*
+** host.h -- scripts, one session, and the loop that serves them.
+**
+** The host outlives whatever a script does: a script that cannot be loaded, a
+** handler that throws and a file that vanishes are logged and change nothing
+** for the others.  It ends when it is told to, when its session ends, or when
+** host_fail() says that there is no point in going on.
+**
+** Asked to stop, it takes no new messages, lets the calls in hand end for so
+** long as it is given, and detaches: the broker keeps the session and queues
+** for the next start.
+*/
+#ifndef RUNTIME_HOST_H
+#define RUNTIME_HOST_H
+
+#include "iotops/session.h"
+#include "runtime/logger.h"
+#include "runtime/script.h"
+
+enum {
+  HOST_DRAIN_MS = 20000,
+  HOST_GRANT_TIMEOUT_MS = 10000,
+  HOST_RECEIVE_MAX = 1000,
+  HOST_PACKET_MAX = 4 * 1024 * 1024,
+  HOST_HELD_MAX = 64 * 1024 * 1024
+};
+
+typedef struct host_options {
+  logger_format log_format;
+  iotops_log_level log_level;
+  uint64_t drain_ms;         /* for calls in hand, at the end and at reload */
+  uint64_t grant_timeout_ms; /* a reload waits so long for subscriptions */
+  bool end_session;          /* at the end, instead of detaching from it */
+  /* SIGCHLD, or NULL; may call host_fail(). */
+  void (*child)(void *user);
+  void *child_user; /* borrowed */
+} host_options;
+
+#define HOST_OPTIONS_INIT                                                      \
+  {                                                                            \
+    .log_level = IOTOPS_LOG_INFO, .drain_ms = HOST_DRAIN_MS,                   \
+    .grant_timeout_ms = HOST_GRANT_TIMEOUT_MS                                  \
+  }
+
+typedef enum host_result {
+  HOST_STOPPED,      /* as it was told */
+  HOST_SESSION_LOST, /* the session ended by an error */
+  HOST_UNREACHABLE,  /* it ended without ever having been connected */
+  HOST_FAILED,       /* host_fail(), or it could not start */
+  HOST_INTERRUPTED   /* told twice */
+} host_result;
+
+typedef enum host_phase {
+  HOST_STARTING,
+  HOST_SERVING,
+  HOST_FINISHING, /* calls in hand end */
+  HOST_LEAVING,   /* the session detaches or ends */
+  HOST_ENDED
+} host_phase;
+
+typedef struct host_target { /* what the command line named */
+  char *path;                /* owned; absolute, no `/` at the end */
+  bool is_folder;
+} host_target;
+
+typedef struct host host;
+struct host {
+  host_options options;
+  logger logger;
+  iotops_context *context;    /* owned */
+  iotops_settings *settings;  /* owned; to be filled before host_run() */
+  iotops_session *session;    /* owned */
+  iotops_mqtt_client *client; /* the session's */
+  host_target *targets;       /* owned */
+  size_t target_count;
+  script *scripts; /* owned */
+  struct watch *watch;
+  struct signals *signals;
+  host_phase phase;
+  host_result result;
+  uint64_t stop_ms;    /* when FINISHING ends at the latest, on mono_ms */
+  iotops_timer limit;  /* of FINISHING */
+  iotops_task finish;  /* looks whether the last call has ended */
+};
+
+/*
+** Makes a host with the host's limits in its settings.  Fails with invalid
+** state.
+*/
+int host_new(const host_options *options, host **host, iotops_error *err);
+
+/*
+** Names a script or a folder of scripts.  Fails with invalid configuration:
+** it does not exist, or another script has the name.
+*/
+int host_add(host *host, const char *path, iotops_error *err);
+
+/*
+** Takes the settings of the environment or of mounted files (session.md
+** sections 1.2 and 1.4).
+*/
+int host_configure(host *host, iotops_error *err);
+
+/*
+** Loads the scripts, connects and serves.  On HOST_FAILED `err` says why it
+** could not start.
+*/
+host_result host_run(host *host, iotops_error *err);
+
+/* NULL is allowed. */
+void host_free(host *host);
+
+/* Stops with HOST_FAILED; what has happened has been logged. */
+void host_fail(host *host);
+
+/* A call of a script has ended: stopping may go on. */
+void host_call_ended(host *host);
+
+#endif

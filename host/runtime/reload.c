@@ -1,0 +1,292 @@
+#include "runtime/reload.h"
+
+#include <string.h>
+
+#include "runtime/host.h"
+
+/* One grant that is waited for; outlives its reload when that is given up. */
+typedef struct grant {
+  script *script;  /* borrowed */
+  uint64_t serial; /* of the reload that waits for it; 0: none does */
+  char filter[];
+} grant;
+
+/* What the log says about who serves after a failure. */
+static void log_failure(script *script, const char *what,
+                        const iotops_error *err) {
+  script->client.counters.failed_reloads++;
+  if (script->current != NULL)
+    script_log(script, script->generation, IOTOPS_LOG_ERROR,
+               "%s; still serving generation %llu\n%s", what,
+               (unsigned long long)script->generation, err->message);
+  else
+    script_log(script, 0, IOTOPS_LOG_ERROR,
+               "%s; it is tried again when a file of it changes\n%s", what,
+               err->message);
+}
+
+static void free_reload(reload *reload) {
+  iotops_context *context = reload->script->host->context;
+  iotops_timer_stop(context, &reload->timeout);
+  iotops_task_cancel(context, &reload->decide);
+  reload->script->reload = NULL;
+  if (reload->staged != NULL)
+    state_free(reload->staged);
+  iotops_free(context, reload->opened);
+  iotops_free(context, reload);
+}
+
+/* ------------------------------------------------------------- grants -- */
+
+static void granted(void *user, const iotops_error *err) {
+  grant *grant = user;
+  script *script = grant->script;
+  reload *reload = script->reload;
+  if (reload != NULL && reload->serial == grant->serial) {
+    if (err != NULL && !reload->failed) {
+      reload->failed = true;
+      iotops_error_set(&reload->error, err->kind, "subscription to %s: %s",
+                       grant->filter, err->message);
+    }
+    reload->awaited--;
+    if (reload->awaited == 0 || reload->failed)
+      iotops_task_soon(script->host->context, &reload->decide);
+  } else if (err != NULL && err->kind != IOTOPS_CANCELLATION) {
+    script_log(script, script->generation, IOTOPS_LOG_ERROR,
+               "nothing will be received by %s: %s", grant->filter,
+               err->message);
+  }
+  iotops_free(script->host->context, grant);
+}
+
+/*
+** Opens an endpoint of the staged state.  `waiter` is told of the grant; NULL:
+** only a refusal is logged.
+*/
+static int open_endpoint(script *script, iotops_lua_endpoint *endpoint,
+                         reload *waiter, iotops_error *err) {
+  iotops_context *context = script->host->context;
+  const char *filter = iotops_lua_endpoint_filter(endpoint);
+  size_t size = strlen(filter) + 1;
+  grant *grant = iotops_zalloc(context, sizeof *grant + size);
+  if (grant == NULL)
+    return iotops_error_memory(err);
+  grant->script = script;
+  grant->serial = waiter != NULL ? waiter->serial : 0;
+  memcpy(grant->filter, filter, size);
+  script->client.endpoint = true;
+  script->client.holding = waiter != NULL;
+  int result = iotops_lua_endpoint_open(endpoint, granted, grant, err);
+  script->client.endpoint = false;
+  script->client.holding = false;
+  if (result != 0) {
+    iotops_free(context, grant);
+    return -1;
+  }
+  if (waiter != NULL)
+    waiter->awaited++;
+  return 0;
+}
+
+static bool has_filter(const script_state *state, const char *filter) {
+  for (size_t i = 0; state != NULL && i < state->endpoint_count; i++)
+    if (strcmp(iotops_lua_endpoint_filter(state->endpoints[i]), filter) == 0)
+      return true;
+  return false;
+}
+
+static int await_grants(reload *reload) {
+  script *script = reload->script;
+  script_state *staged = reload->staged;
+  for (size_t i = 0; i < staged->endpoint_count; i++) {
+    /* What is subscribed to already needs no grant. */
+    if (has_filter(script->current,
+                   iotops_lua_endpoint_filter(staged->endpoints[i])))
+      continue;
+    if (open_endpoint(script, staged->endpoints[i], reload, &reload->error) !=
+        0)
+      return -1;
+    reload->opened[i] = true;
+  }
+  return 0;
+}
+
+/* ------------------------------------------------------------- commit -- */
+
+/*
+** Passes the envoy of an endpoint of `old` that is the same as `endpoint` on
+** to it.  False when there is none.
+*/
+static bool adopt(iotops_lua_endpoint *endpoint, script_state *old,
+                  bool *passed_on) {
+  const char *identity = iotops_lua_endpoint_identity(endpoint);
+  for (size_t i = 0; old != NULL && i < old->endpoint_count; i++) {
+    if (passed_on[i] ||
+        strcmp(iotops_lua_endpoint_identity(old->endpoints[i]), identity) != 0)
+      continue;
+    iotops_lua_endpoint_adopt(endpoint, old->endpoints[i]);
+    passed_on[i] = true;
+    return true;
+  }
+  return false;
+}
+
+/* Closes what the old generation has and the new one has not. */
+static void close_rest(script_state *old, const bool *passed_on) {
+  for (size_t i = 0; old != NULL && i < old->endpoint_count; i++)
+    if (!passed_on[i])
+      iotops_lua_endpoint_close(old->endpoints[i]);
+}
+
+static void log_commit(const reload *reload, size_t opened) {
+  script *script = reload->script;
+  script_state *now = script->current;
+  uint64_t took =
+      iotops_mono_ms(script->host->context) - reload->began_ms;
+  if (now->generation == 1)
+    script_log(script, now->generation, IOTOPS_LOG_INFO,
+               "loaded: %zu endpoints", now->endpoint_count);
+  else
+    script_log(script, now->generation, IOTOPS_LOG_INFO,
+               "reloaded: %zu endpoints, %zu of them new, %llu ms",
+               now->endpoint_count, opened, (unsigned long long)took);
+}
+
+static void commit(reload *reload) {
+  script *script = reload->script;
+  iotops_context *context = script->host->context;
+  script_state *old = script->current, *now = reload->staged;
+  size_t old_count = old != NULL ? old->endpoint_count : 0, opened = 0;
+  iotops_error err;
+  bool *passed_on = iotops_zalloc(context, old_count + 1);
+  const char **filters =
+      iotops_zalloc(context, (old_count + 1) * sizeof *filters);
+  if (passed_on == NULL || filters == NULL) {
+    iotops_error_memory(&reload->error);
+    log_failure(script, "cannot reload", &reload->error);
+    goto done;
+  }
+  reload->staged = NULL;
+  script->current = now;
+  script->generation = now->generation;
+  for (size_t i = 0; i < now->endpoint_count; i++) {
+    if (reload->opened[i]) {
+      opened++;
+      continue;
+    }
+    if (adopt(now->endpoints[i], old, passed_on))
+      continue;
+    opened++;
+    if (open_endpoint(script, now->endpoints[i], NULL, &err) != 0)
+      script_log(script, now->generation, IOTOPS_LOG_ERROR,
+                 "nothing will be received by %s: %s",
+                 iotops_lua_endpoint_filter(now->endpoints[i]), err.message);
+  }
+  close_rest(old, passed_on);
+  if (old != NULL)
+    script->client.counters.reloads++;
+  log_commit(reload, opened);
+  source_clear(&script->refused);
+  script->retry = false;
+  for (size_t i = 0; i < old_count; i++)
+    filters[i] = iotops_lua_endpoint_filter(old->endpoints[i]);
+  iotops_lua_start(now->L);
+  script_client_release(&script->client, filters, old_count);
+  if (old != NULL) {
+    old->next = script->draining;
+    script->draining = old;
+    state_drain(old, script->host->options.drain_ms);
+  }
+done:
+  iotops_free(context, passed_on);
+  iotops_free(context, filters);
+}
+
+/* -------------------------------------------------------------- decide -- */
+
+/* Gives the staged generation up; the content is not tried again by itself. */
+static void give_up(reload *reload, const char *what) {
+  script *script = reload->script;
+  log_failure(script, what, &reload->error);
+  source_clear(&script->refused);
+  script->refused = reload->staged->source;
+  reload->staged->source = (source){.context = script->host->context};
+  free_reload(reload);
+}
+
+static void decide(iotops_task *task) {
+  reload *reload = task->user;
+  if (reload->failed) {
+    give_up(reload, "cannot reload");
+    return;
+  }
+  commit(reload);
+  free_reload(reload);
+}
+
+static void timed_out(iotops_timer *timer) {
+  reload *reload = timer->user;
+  script *script = reload->script;
+  if (iotops_mqtt_is_connected(script->client.session))
+    iotops_error_set(&reload->error, IOTOPS_TIMEOUT,
+                     "the broker has not granted %zu new subscriptions",
+                     reload->awaited);
+  else
+    iotops_error_set(&reload->error, IOTOPS_TIMEOUT, "broker unreachable");
+  script->retry = true;
+  give_up(reload, "cannot reload now, will try again at the next connect");
+}
+
+void reload_begin(script *script) {
+  host *host = script->host;
+  iotops_error err;
+  source tried = {.context = host->context};
+  uint64_t began_ms = iotops_mono_ms(host->context);
+  reload_cancel(script);
+  script_state *staged =
+      state_load(script, script->generation + 1, &tried, &err);
+  if (staged == NULL) {
+    log_failure(script, script->current != NULL ? "cannot reload"
+                                                : "cannot load", &err);
+    source_clear(&script->refused);
+    script->refused = tried;
+    return;
+  }
+  reload *reload = iotops_zalloc(host->context, sizeof *reload);
+  bool *opened = iotops_zalloc(host->context, staged->endpoint_count + 1);
+  if (reload == NULL || opened == NULL) {
+    iotops_error_memory(&err);
+    log_failure(script, "cannot reload", &err);
+    iotops_free(host->context, reload);
+    iotops_free(host->context, opened);
+    state_free(staged);
+    return;
+  }
+  reload->script = script;
+  reload->serial = ++script->reload_serial;
+  reload->staged = staged;
+  reload->opened = opened;
+  reload->began_ms = began_ms;
+  reload->timeout.fire = timed_out;
+  reload->timeout.user = reload;
+  reload->decide.run = decide;
+  reload->decide.user = reload;
+  script->reload = reload;
+  /* With nothing to protect there is nothing to wait for. */
+  if (script->current != NULL && await_grants(reload) != 0) {
+    give_up(reload, "cannot reload");
+    return;
+  }
+  if (reload->awaited == 0) {
+    commit(reload);
+    free_reload(reload);
+    return;
+  }
+  iotops_timer_start(host->context, &reload->timeout,
+                     host->options.grant_timeout_ms);
+}
+
+void reload_cancel(script *script) {
+  if (script->reload != NULL)
+    free_reload(script->reload);
+}

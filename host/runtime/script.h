@@ -1,0 +1,72 @@
+/*
+** script.h -- one script by name: the generation that serves, those that
+** drain, and what belongs to the name rather than to a generation.
+**
+** A script that cannot be loaded takes nothing away: the generation that
+** serves goes on, and the next change of a file is the next try.
+*/
+#ifndef RUNTIME_SCRIPT_H
+#define RUNTIME_SCRIPT_H
+
+#include "runtime/script_client.h"
+#include "runtime/state.h"
+
+struct host;
+struct reload;
+
+typedef struct script script;
+struct script {
+  struct host *host;     /* borrowed */
+  char *name;            /* owned; the file's name without .lua */
+  char *path;            /* owned */
+  char *folder;          /* owned; where its modules are */
+  script_client client;  /* outlives every state */
+  script_state *current; /* owned; NULL: none serves */
+  script_state *draining; /* owned list */
+  struct reload *reload; /* owned; NULL: none is under way */
+  uint64_t generation;   /* the last that served */
+  uint64_t reload_serial; /* number of the last reload that was tried */
+  source refused;        /* what could not be loaded; count 0: nothing */
+  bool retry;            /* at the next connect */
+  bool from_folder;      /* found in a folder: goes when its file goes */
+  bool missing;          /* its file is gone, and that was said */
+  script *next;
+};
+
+/* How thoroughly script_consider() looks for a change. */
+typedef enum script_look {
+  SCRIPT_LOOK_STAMPS,  /* by size and time, as often as one likes */
+  SCRIPT_LOOK_CONTENT, /* by content: something has happened */
+  SCRIPT_LOOK_FORCED   /* loads what failed before once more */
+} script_look;
+
+/* NULL when memory is short. */
+script *script_new(struct host *host, const char *path, bool from_folder);
+
+/* Loads the script if it has changed since it was loaded or refused. */
+void script_consider(script *script, script_look look);
+
+/* Its file is gone: a script out of a folder stops serving. */
+void script_vanished(script *script);
+
+/* Calls that have begun and not ended, in all generations. */
+size_t script_calls(const script *script);
+
+/* No new calls; messages stay with the broker. */
+void script_quiesce(script *script);
+
+/* Gives up all generations.  The client stays for the session's sake. */
+void script_close(script *script);
+
+/* After the session has gone. */
+void script_free(script *script);
+
+/* Logs with the script's name and a generation (0: none). */
+void script_log(const script *script, uint64_t generation,
+                iotops_log_level level, const char *format, ...)
+    IOTOPS_PRINTF(4, 5);
+
+/* Logs the script's counters as one record. */
+void script_log_counters(const script *script);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+** source.h -- the files that a generation of a script was made from.
+**
+** The first is the script itself, the others are the modules that it required
+** out of its own folder.  A change is a change of content: a file that was
+** written anew with the same bytes, or replaced by an equal one, is the same.
+*/
+#ifndef RUNTIME_SOURCE_H
+#define RUNTIME_SOURCE_H
+
+#include <sys/types.h>
+
+#include "iotops/context.h"
+
+enum { SOURCE_DIGEST_SIZE = 32, SOURCE_FILE_LIMIT = 16 * 1024 * 1024 };
+
+typedef struct source_stamp { /* looks the same: is taken to be the same */
+  dev_t device;
+  ino_t node;
+  off_t size;
+  int64_t modified_ns;
+} source_stamp;
+
+typedef struct source_file {
+  char *path; /* owned */
+  source_stamp stamp;
+  uint8_t digest[SOURCE_DIGEST_SIZE]; /* SHA-256 of the content */
+} source_file;
+
+typedef struct source {
+  iotops_context *context; /* borrowed */
+  source_file *files;      /* owned */
+  size_t count;
+} source;
+
+/*
+** Reads `path` and notes it as one of the files.  `*bytes` is owned by the
+** caller (iotops_free).  Fails with invalid configuration: the file cannot be
+** read, is empty, or is larger than SOURCE_FILE_LIMIT.
+*/
+int source_read(source *source, const char *path, char **bytes, size_t *size,
+                iotops_error *err);
+
+/* True when a file looks different from when it was read. */
+bool source_looks_changed(const source *source);
+
+/*
+** True when a file has other content than when it was read, or cannot be read
+** any more.
+*/
+bool source_is_changed(source *source);
+
+/* Frees what it holds; may be used again. */
+void source_clear(source *source);
+
+#endif

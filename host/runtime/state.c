@@ -1,0 +1,372 @@
+#include "runtime/state.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "runtime/embedded.h"
+#include "runtime/host.h"
+#include "runtime/script.h"
+
+/* ------------------------------------------------------------- memory -- */
+
+static void *lua_memory(void *user, void *block, size_t old_size,
+                        size_t new_size) {
+  script_state *state = user;
+  size_t held = block != NULL ? old_size : 0;
+  if (new_size == 0) {
+    iotops_free(state->script->host->context, block);
+    state->memory -= held;
+    return NULL;
+  }
+  void *moved = iotops_resize(state->script->host->context, block, new_size);
+  if (moved != NULL)
+    state->memory += new_size - held;
+  return moved;
+}
+
+/* ------------------------------------------------------------ modules -- */
+
+static int open_embedded(lua_State *L) {
+  const embedded_module *module = lua_touserdata(L, lua_upvalueindex(1));
+  if (luaL_loadbufferx(L, (const char *)module->bytes, module->size,
+                       module->chunk, "t") != LUA_OK)
+    return lua_error(L);
+  lua_pushstring(L, module->name);
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+/* Loads the file whose name is at the top; leaves the chunk, or raises. */
+static void load_module_file(lua_State *L, script_state *state,
+                             const char *path) {
+  iotops_error err;
+  char *bytes = NULL;
+  size_t size = 0;
+  if (source_read(&state->source, path, &bytes, &size, &err) != 0)
+    luaL_error(L, "%s", err.message);
+  lua_pushfstring(L, "@%s", path);
+  int status = luaL_loadbufferx(L, bytes, size, lua_tostring(L, -1), "t");
+  iotops_free(state->script->host->context, bytes);
+  if (status != LUA_OK)
+    lua_error(L);
+  lua_remove(L, -2);
+}
+
+static bool is_below(const char *path, const char *folder) {
+  size_t size = strlen(folder);
+  return strncmp(path, folder, size) == 0 && path[size] == '/';
+}
+
+/*
+** Stands in for Lua's own searcher of files: it notes the modules of the
+** script's folder, whose change is a change of the script, and finds nothing
+** of ours outside the program.
+*/
+static int search_file(lua_State *L) {
+  script_state *state = lua_touserdata(L, lua_upvalueindex(1));
+  const char *name = luaL_checkstring(L, 1);
+  if (strcmp(name, "iotops") == 0 || strncmp(name, "iotops.", 7) == 0)
+    return luaL_error(L, "module '%s' is not part of iotops %s", name,
+                      iotops_version());
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "searchpath");
+  lua_pushvalue(L, 1);
+  lua_getfield(L, -3, "path");
+  if (lua_type(L, -1) != LUA_TSTRING)
+    return luaL_error(L, "'package.path' must be a string");
+  lua_call(L, 2, 2);
+  if (lua_isnil(L, -2))
+    return 1; /* where it was looked for */
+  lua_pop(L, 1);
+  const char *path = lua_tostring(L, -1);
+  if (is_below(path, state->script->folder)) {
+    load_module_file(L, state, path);
+  } else if (luaL_loadfilex(L, path, NULL) != LUA_OK) {
+    return lua_error(L);
+  }
+  lua_insert(L, -2);
+  return 2; /* the loader and the file's name */
+}
+
+static int refuse_exit(lua_State *L) {
+  return luaL_error(L, "a script cannot end the host: os.exit is not "
+                       "available");
+}
+
+/*
+** Appends the places of the search path at the top (popped) that do not
+** depend on where the host was started.
+*/
+static void add_places(lua_State *L, luaL_Buffer *buffer, const char *places) {
+  (void)L;
+  while (*places != '\0') {
+    size_t size = strcspn(places, ";");
+    if (places[0] == '/') {
+      luaL_addchar(buffer, ';');
+      luaL_addlstring(buffer, places, size);
+    }
+    places += size;
+    if (*places == ';')
+      places++;
+  }
+}
+
+static void confine_paths(lua_State *L, const char *folder) {
+  static const char *const names[] = {"path", "cpath"};
+  static const char *const own[] = {"%s/?.lua;%s/?/init.lua", "%s/?.so"};
+  for (int i = 0; i < 2; i++) {
+    luaL_Buffer buffer;
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, names[i]);
+    const char *places = lua_tostring(L, -1);
+    luaL_buffinit(L, &buffer);
+    for (const char *at = own[i]; *at != '\0'; at++)
+      if (at[0] == '%' && at[1] == 's') {
+        luaL_addstring(&buffer, folder);
+        at++;
+      } else {
+        luaL_addchar(&buffer, *at);
+      }
+    add_places(L, &buffer, places != NULL ? places : "");
+    luaL_pushresult(&buffer);
+    lua_setfield(L, -3, names[i]);
+    lua_pop(L, 2);
+  }
+}
+
+/* ----------------------------------------------------------- embedder -- */
+
+static int declare(void *user, iotops_lua_endpoint *endpoint,
+                   iotops_error *err) {
+  script_state *state = user;
+  size_t size = (state->endpoint_count + 1) * sizeof(iotops_lua_endpoint *);
+  iotops_lua_endpoint **endpoints =
+      iotops_resize(state->script->host->context, state->endpoints, size);
+  if (endpoints == NULL)
+    return iotops_error_memory(err);
+  state->endpoints = endpoints;
+  endpoints[state->endpoint_count++] = endpoint;
+  return 0;
+}
+
+static void enter(void *user, lua_State *co, const iotops_lua_call *call) {
+  script_state *state = user;
+  (void)co;
+  (void)call;
+  if (state->depth++ == 0)
+    state->turn_ns = uv_hrtime();
+}
+
+static void leave(void *user, lua_State *co, const iotops_lua_call *call,
+                  bool ended, const char *failed) {
+  script_state *state = user;
+  script_counters *counters = &state->script->client.counters;
+  (void)co;
+  if (--state->depth == 0) {
+    uint64_t spent_us = (uv_hrtime() - state->turn_ns) / 1000;
+    counters->busy_us += spent_us;
+    if (spent_us > counters->longest_us)
+      counters->longest_us = spent_us;
+  }
+  if (failed != NULL)
+    counters->errors++;
+  if (!ended)
+    return;
+  counters->calls++;
+  if (call->kind == IOTOPS_CALL_TELEMETRY)
+    counters->handled++;
+  else if (call->kind == IOTOPS_CALL_COMMAND)
+    counters->commands++;
+  if (state->draining)
+    iotops_task_late(state->script->host->context, &state->idle);
+}
+
+/* --------------------------------------------------------------- load -- */
+
+/* Runs protected: furnishes the state whose address is its argument. */
+static int furnish(lua_State *L) {
+  script_state *state = lua_touserdata(L, 1);
+  script *script = state->script;
+  iotops_lua_embedder embedder = {
+      .size = sizeof embedder,
+      .context = script->host->context,
+      .client = &script->client.base,
+      .script = script->name,
+      .generation = state->generation,
+      .declare = declare,
+      .enter = enter,
+      .leave = leave,
+      .user = state,
+  };
+  iotops_lua_embed(L, &embedder);
+  luaL_openlibs(L);
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "preload");
+  for (size_t i = 0; i < embedded_module_count; i++) {
+    lua_pushlightuserdata(L, (void *)&embedded_modules[i]);
+    lua_pushcclosure(L, open_embedded, 1);
+    lua_setfield(L, -2, embedded_modules[i].name);
+  }
+  lua_pushcfunction(L, luaopen_iotops_core);
+  lua_setfield(L, -2, "iotops.core");
+  lua_getfield(L, -2, "searchers");
+  lua_pushlightuserdata(L, state);
+  lua_pushcclosure(L, search_file, 1);
+  lua_rawseti(L, -2, 2);
+  confine_paths(L, script->folder);
+  lua_getglobal(L, "os");
+  lua_pushcfunction(L, refuse_exit);
+  lua_setfield(L, -2, "exit");
+  return 0;
+}
+
+/* A `#!` line is for the shell; its line end stays, for line numbers. */
+static void skip_first_line(const char **bytes, size_t *size) {
+  static const char mark[] = "\xEF\xBB\xBF";
+  if (*size >= 3 && memcmp(*bytes, mark, 3) == 0) {
+    *bytes += 3;
+    *size -= 3;
+  }
+  if (*size > 0 && **bytes == '#')
+    while (*size > 0 && **bytes != '\n') {
+      (*bytes)++;
+      (*size)--;
+    }
+}
+
+/* What load_chunk is given. */
+typedef struct script_text {
+  const char *path; /* borrowed */
+  const char *text; /* borrowed */
+  size_t size;
+} script_text;
+
+/* Runs protected: leaves the script's main chunk. */
+static int load_chunk(lua_State *L) {
+  const script_text *script = lua_touserdata(L, 1);
+  lua_pushfstring(L, "@%s", script->path);
+  if (luaL_loadbufferx(L, script->text, script->size, lua_tostring(L, -1),
+                       "t") != LUA_OK)
+    return lua_error(L);
+  return 1;
+}
+
+/* The message at the top, popped, as an error. */
+static int lua_failure(lua_State *L, iotops_error_kind kind,
+                       iotops_error *err) {
+  const char *message = lua_tostring(L, -1);
+  iotops_error_set(err, kind, "%s", message != NULL ? message : "unknown");
+  lua_pop(L, 1);
+  return -1;
+}
+
+/* Leaves the script's main chunk at the top. */
+static int compile(script_state *state, iotops_error *err) {
+  script *script = state->script;
+  script_text text = {.path = script->path};
+  char *bytes = NULL;
+  if (source_read(&state->source, script->path, &bytes, &text.size, err) != 0)
+    return -1;
+  text.text = bytes;
+  skip_first_line(&text.text, &text.size);
+  lua_pushcfunction(state->L, load_chunk);
+  lua_pushlightuserdata(state->L, &text);
+  int status = lua_pcall(state->L, 1, 1, 0);
+  iotops_free(script->host->context, bytes);
+  if (status != LUA_OK)
+    return lua_failure(state->L, IOTOPS_INVALID_CONFIGURATION, err);
+  return 0;
+}
+
+static void look_idle(iotops_task *task);
+static void deadline_passed(iotops_timer *timer);
+
+script_state *state_load(script *script, uint64_t generation, source *tried,
+                         iotops_error *err) {
+  host *host = script->host;
+  script_state *state = iotops_zalloc(host->context, sizeof *state);
+  if (state == NULL) {
+    iotops_error_memory(err);
+    return NULL;
+  }
+  state->script = script;
+  state->generation = generation;
+  state->source.context = host->context;
+  state->idle.run = look_idle;
+  state->idle.user = state;
+  state->deadline.fire = deadline_passed;
+  state->deadline.user = state;
+  if ((state->L = lua_newstate(lua_memory, state)) == NULL) {
+    iotops_error_memory(err);
+    goto failed;
+  }
+  lua_pushcfunction(state->L, furnish);
+  lua_pushlightuserdata(state->L, state);
+  if (lua_pcall(state->L, 1, 0, 0) != LUA_OK) {
+    lua_failure(state->L, IOTOPS_INVALID_STATE, err);
+    goto failed;
+  }
+  if (compile(state, err) != 0 ||
+      iotops_lua_run(state->L, IOTOPS_CALL_MAIN, err) != 0)
+    goto failed;
+  return state;
+failed:
+  source_clear(tried);
+  *tried = state->source;
+  state->source = (source){.context = host->context};
+  state_free(state);
+  return NULL;
+}
+
+/* ---------------------------------------------------------------- end -- */
+
+static void look_idle(iotops_task *task) {
+  script_state *state = task->user;
+  host *host = state->script->host;
+  if (iotops_lua_calls(state->L) == 0) {
+    bool serves = state == state->script->current;
+    if (!serves)
+      state_free(state);
+  }
+  host_call_ended(host);
+}
+
+static void deadline_passed(iotops_timer *timer) {
+  script_state *state = timer->user;
+  script_log(state->script, state->generation, IOTOPS_LOG_WARN,
+             "%zu calls of a replaced generation have not ended in time; "
+             "they are given up",
+             iotops_lua_calls(state->L));
+  state_free(state);
+}
+
+void state_drain(script_state *state, uint64_t limit_ms) {
+  iotops_context *context = state->script->host->context;
+  iotops_lua_quiesce(state->L);
+  state->draining = true;
+  if (state != state->script->current)
+    iotops_timer_start(context, &state->deadline, limit_ms);
+  iotops_task_late(context, &state->idle);
+}
+
+void state_free(script_state *state) {
+  iotops_context *context = state->script->host->context;
+  script_state **at = &state->script->draining;
+  while (*at != NULL && *at != state)
+    at = &(*at)->next;
+  if (*at == state)
+    *at = state->next;
+  iotops_task_cancel(context, &state->idle);
+  iotops_timer_stop(context, &state->deadline);
+  if (state->L != NULL) {
+    for (size_t i = 0; i < state->endpoint_count; i++)
+      iotops_lua_endpoint_close(state->endpoints[i]);
+    iotops_lua_abandon(state->L);
+    lua_close(state->L);
+  }
+  iotops_free(context, state->endpoints);
+  source_clear(&state->source);
+  iotops_free(context, state);
+}
