@@ -28,6 +28,10 @@ const char *iotops_error_kind_name(iotops_error_kind kind) {
     return "mqtt error";
   case IOTOPS_UNSUPPORTED_VERSION:
     return "unsupported version";
+  case IOTOPS_SERVICE_ERROR:
+    return "service error";
+  case IOTOPS_UNEXPECTED_PAYLOAD:
+    return "unexpected payload";
   }
   return "unknown error";
 }

@@ -6,7 +6,9 @@
 #include "services/state_store_fields.h"
 #include "services/store_error.h"
 
-static iotops_text text(const char *string) { return iotops_text_of(string); }
+static iotops_text text(const char *string) {
+  return iotops_text_of(string);
+}
 
 int iotops_state_store_new(iotops_mqtt_client *client,
                            const iotops_state_store_options *options,
@@ -81,8 +83,8 @@ int store_request(iotops_state_store *store, const iotops_text *blobs,
   if (mutates && options != NULL && options->persist)
     pairs[invoke.user_data_count++] =
         (iotops_user_property){text("aio-persistence"), text("true")};
-  int failed = iotops_command_invoke(store->invoker, &invoke, answer, user,
-                                     NULL, err);
+  int failed =
+      iotops_command_invoke(store->invoker, &invoke, answer, user, NULL, err);
   iotops_free(store->context, (char *)bytes.data);
   return failed;
 }

@@ -15,8 +15,8 @@
 typedef struct store_key store_key; /* store_observe.c */
 
 struct iotops_state_store {
-  iotops_mqtt_client *client; /* borrowed */
-  iotops_context *context;    /* borrowed */
+  iotops_mqtt_client *client;      /* borrowed */
+  iotops_context *context;         /* borrowed */
   iotops_command_invoker *invoker; /* owned */
   bool close_on_disconnect;
 

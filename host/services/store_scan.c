@@ -4,11 +4,12 @@
 #include "services/store_error.h"
 
 struct iotops_store_scan {
+  iotops_context *context;   /* borrowed */
   iotops_state_store *store; /* borrowed */
   iotops_text pattern;       /* owned */
   iotops_text token;         /* owned; absent: first page */
   bool asking, finished;
-  bool freed; /* by the caller, while a page is asked for */
+  bool freed;         /* by the caller, while a page is asked for */
   iotops_task report; /* of a finished scan */
   iotops_store_scan_done done;
   void *user;
@@ -23,7 +24,7 @@ static iotops_text own(iotops_context *context, iotops_text from) {
 }
 
 static void destroy(iotops_store_scan *scan) {
-  iotops_context *context = scan->store->context;
+  iotops_context *context = scan->context;
   iotops_free(context, (char *)scan->pattern.data);
   iotops_free(context, (char *)scan->token.data);
   iotops_free(context, scan);
@@ -32,12 +33,13 @@ static void destroy(iotops_store_scan *scan) {
 int iotops_store_scan_new(iotops_state_store *store, iotops_text pattern,
                           iotops_store_scan **scan, iotops_error *err) {
   if (pattern.data == NULL || pattern.size == 0)
-    return iotops_error_configuration(
-        err, "pattern", pattern, "a pattern must have at least one byte; "
-                                 "\"*\" matches every key");
+    return iotops_error_configuration(err, "pattern", pattern,
+                                      "a pattern must have at least one byte; "
+                                      "\"*\" matches every key");
   iotops_store_scan *self = iotops_zalloc(store->context, sizeof *self);
   if (self == NULL)
     return iotops_error_memory(err);
+  self->context = store->context;
   self->store = store;
   self->pattern = own(store->context, pattern);
   if (self->pattern.data == NULL) {
@@ -90,7 +92,7 @@ static bool read_page(iotops_text rest, iotops_text **keys, size_t *count,
 static void page_answered(void *user, const iotops_response *response,
                           const iotops_error *err) {
   iotops_store_scan *scan = user;
-  iotops_context *context = scan->store->context;
+  iotops_context *context = scan->context;
   iotops_error failure;
   iotops_text *keys = NULL;
   size_t count = 0;
@@ -98,8 +100,7 @@ static void page_answered(void *user, const iotops_response *response,
   resp3_value refusal;
   if (err == NULL) {
     iotops_text payload = response->payload.bytes;
-    if (resp3_read_scalar(payload, &refusal) &&
-        refusal.type == RESP3_ERROR) {
+    if (resp3_read_scalar(payload, &refusal) && refusal.type == RESP3_ERROR) {
       store_error_refused(&failure, refusal.text);
       err = &failure;
     } else if (!read_page(payload, &keys, &count, &token, context)) {
@@ -153,7 +154,7 @@ int iotops_store_scan_next(iotops_store_scan *scan,
     scan->report.run = report_end;
     scan->report.user = scan;
     scan->asking = true;
-    iotops_task_soon(scan->store->context, &scan->report);
+    iotops_task_soon(scan->context, &scan->report);
     return 0;
   }
   iotops_text blobs[] = {iotops_text_of("SCAN"), scan->pattern, scan->token};

@@ -14,19 +14,23 @@
 #include "iotops/api.h"
 
 typedef enum iotops_error_kind { /* protocol.md section 6.2 */
-  IOTOPS_NO_ERROR = 0,
-  IOTOPS_MISSING_HEADER,
-  IOTOPS_INVALID_HEADER,
-  IOTOPS_INVALID_PAYLOAD,
-  IOTOPS_TIMEOUT,
-  IOTOPS_CANCELLATION,
-  IOTOPS_INVALID_CONFIGURATION,
-  IOTOPS_INVALID_STATE,
-  IOTOPS_INTERNAL_LOGIC_ERROR,
-  IOTOPS_UNKNOWN_ERROR,
-  IOTOPS_EXECUTION_ERROR,
-  IOTOPS_MQTT_ERROR,
-  IOTOPS_UNSUPPORTED_VERSION
+                                 IOTOPS_NO_ERROR = 0,
+                                 IOTOPS_MISSING_HEADER,
+                                 IOTOPS_INVALID_HEADER,
+                                 IOTOPS_INVALID_PAYLOAD,
+                                 IOTOPS_TIMEOUT,
+                                 IOTOPS_CANCELLATION,
+                                 IOTOPS_INVALID_CONFIGURATION,
+                                 IOTOPS_INVALID_STATE,
+                                 IOTOPS_INTERNAL_LOGIC_ERROR,
+                                 IOTOPS_UNKNOWN_ERROR,
+                                 IOTOPS_EXECUTION_ERROR,
+                                 IOTOPS_MQTT_ERROR,
+                                 IOTOPS_UNSUPPORTED_VERSION,
+                                 IOTOPS_SERVICE_ERROR, /* refused by a service;
+                                                          see service_error */
+                                 IOTOPS_UNEXPECTED_PAYLOAD /* a service's answer
+                                                              does not fit */
 } iotops_error_kind;
 
 enum {
@@ -61,6 +65,8 @@ typedef struct iotops_error {
   int supported_majors[IOTOPS_ERROR_MAJORS];
   int supported_major_count; /* 0: not given */
 
+  char service_error[IOTOPS_ERROR_NAME_SIZE]; /* services.md section 3.5 */
+
   int reason_code; /* MQTT v5 reason code; -1: none */
 } iotops_error;
 
@@ -83,9 +89,8 @@ IOTOPS_API int iotops_error_vset(iotops_error *err, iotops_error_kind kind,
 ** the value `value` (absent: no value is recorded).  Returns -1.
 */
 IOTOPS_API int iotops_error_configuration(iotops_error *err, const char *name,
-                                          iotops_text value,
-                                          const char *format, ...)
-    IOTOPS_PRINTF(4, 5);
+                                          iotops_text value, const char *format,
+                                          ...) IOTOPS_PRINTF(4, 5);
 
 /* Invalid state "out of memory", shallow.  Returns -1. */
 IOTOPS_API int iotops_error_memory(iotops_error *err);

@@ -33,12 +33,12 @@ typedef enum iotops_store_condition {
 } iotops_store_condition;
 
 typedef struct iotops_store_options {
-  size_t size;                     /* IOTOPS_STORE_OPTIONS_INIT */
-  int64_t timeout_us;              /* of the request; default 10 s */
-  const iotops_hlc *fencing_token; /* set, del, vdel; NULL: none */
+  size_t size;                      /* IOTOPS_STORE_OPTIONS_INIT */
+  int64_t timeout_us;               /* of the request; default 10 s */
+  const iotops_hlc *fencing_token;  /* set, del, vdel; NULL: none */
   iotops_store_condition condition; /* set */
-  int64_t expiry_ms;               /* set; >= 1, or -1 (default): none */
-  bool persist;                    /* set */
+  int64_t expiry_ms;                /* set; >= 1, or -1 (default): none */
+  bool persist;                     /* set */
 } iotops_store_options;
 
 #define IOTOPS_STORE_OPTIONS_INIT                                              \
@@ -100,10 +100,10 @@ typedef void (*iotops_store_scan_done)(void *user, const iotops_text *keys,
 extern "C" {
 #endif
 
-IOTOPS_API int
-iotops_state_store_new(iotops_mqtt_client *client,
-                       const iotops_state_store_options *options,
-                       iotops_state_store **store, iotops_error *err);
+IOTOPS_API int iotops_state_store_new(iotops_mqtt_client *client,
+                                      const iotops_state_store_options *options,
+                                      iotops_state_store **store,
+                                      iotops_error *err);
 
 /*
 ** Frees it: pending calls complete with a cancellation, later; observations
@@ -139,22 +139,22 @@ IOTOPS_API int iotops_store_vdel(iotops_state_store *store, iotops_text key,
 ** counted.  `done` is called when the store has registered it; when it fails
 ** the observation gets no changes and must still be freed.
 */
-IOTOPS_API int
-iotops_store_observe(iotops_state_store *store, iotops_text key,
-                     const iotops_store_options *options,
-                     iotops_store_on_change on_change,
-                     iotops_store_on_end on_end, iotops_store_done done,
-                     void *user, iotops_store_observation **observation,
-                     iotops_error *err);
+IOTOPS_API int iotops_store_observe(iotops_state_store *store, iotops_text key,
+                                    const iotops_store_options *options,
+                                    iotops_store_on_change on_change,
+                                    iotops_store_on_end on_end,
+                                    iotops_store_done done, void *user,
+                                    iotops_store_observation **observation,
+                                    iotops_error *err);
 
 /*
 ** Ends an observation and frees it: no change follows.  `done` (may be NULL)
 ** is called once the store has been told, at once when others still observe.
 */
-IOTOPS_API int
-iotops_store_unobserve(iotops_store_observation *observation,
-                       const iotops_store_options *options,
-                       iotops_store_done done, void *user, iotops_error *err);
+IOTOPS_API int iotops_store_unobserve(iotops_store_observation *observation,
+                                      const iotops_store_options *options,
+                                      iotops_store_done done, void *user,
+                                      iotops_error *err);
 
 IOTOPS_API void iotops_store_change_done(iotops_store_change *change);
 
