@@ -1,0 +1,17 @@
+-- Receives COUNT messages of TOPIC and says how long it took from the first
+-- to the last.
+local iotops = require "iotops"
+local clock = require "luv".hrtime
+
+io.stdout:setvbuf("no")
+local count, received, first = tonumber(os.getenv("COUNT")), 0, nil
+
+iotops.on_telemetry(os.getenv("TOPIC"), function(reading)
+  assert(reading.celsius == 21.53)
+  received = received + 1
+  first = first or clock()
+  if received == count then print((clock() - first) / 1e9 .. " seconds") end
+end)
+
+iotops.on_start(function() print("ready") end)
+iotops.run()

@@ -1,0 +1,254 @@
+--- Measures us and bare libmosquitto side by side, on the same broker and with
+--- the same 64-byte payloads, and prints the ratios.  Rounds alternate between
+--- the two, so that what else the machine does meets both; the medians count.
+---
+--- ROUNDS (5) and SCALE (1: of the message counts) in the environment;
+--- OUT names the file that takes the raw figures as JSON.
+
+package.path = "tests/?.lua;" .. package.path
+local cjson = require "cjson"
+local uv = require "luv"
+local brokers = require "broker"
+local process = require "process"
+
+local build = os.getenv("BUILD") or "build"
+local rounds = tonumber(os.getenv("ROUNDS")) or 5
+local scale = tonumber(os.getenv("SCALE")) or 1
+
+local MESSAGES = math.floor(100000 * scale)
+local CALLS = math.floor(5000 * scale)
+local SLOW_CALLS = math.floor(40 * scale) -- where each may take 44 ms
+local WINDOW = 100
+
+local topics = 0
+local function fresh_topic()
+  topics = topics + 1
+  return "bench/t" .. topics
+end
+
+-- --------------------------------------------------------- the programs --
+
+local function bare(mode, broker, count, topic, ...)
+  return process.start(
+    { build .. "/tests/bench/bare", mode, tostring(broker.port), tostring(count), topic, ... },
+    { env = { NODELAY = "1" } }) -- libmosquitto at its best
+end
+
+-- A script of ours in the host, with what it needs in its environment.
+local function ours(script, broker, count, topic, more)
+  local env = {
+    AIO_BROKER_HOSTNAME = "127.0.0.1",
+    AIO_BROKER_TCP_PORT = tostring(broker.port),
+    AIO_MQTT_USE_TLS = "false",
+    AIO_MQTT_CLEAN_START = "true",
+    AIO_MQTT_CLIENT_ID = script .. "-" .. topic:gsub("/", "-"),
+    COUNT = tostring(count),
+    TOPIC = topic,
+  }
+  for name, value in pairs(more or {}) do env[name] = tostring(value) end
+  return process.start(
+    { build .. "/iotops", "run", ("tests/bench/%s.lua"):format(script) }, { env = env })
+end
+
+local function figures(running, pattern)
+  local _, first, second = running:line(pattern, 300)
+  return tonumber(first), tonumber(second)
+end
+
+local function stop(running)
+  running:signal_with("sigterm")
+  running:wait(30)
+end
+
+-- ------------------------------------------------------------- the rows --
+
+-- The receiver is held while the broker's queue fills, so that it is what is
+-- measured and not the sender.
+local function receiving(start)
+  return function(broker)
+    local topic = fresh_topic()
+    local receiver = start(broker, MESSAGES, topic)
+    receiver:line("^ready", 30)
+    receiver:signal_with("sigstop")
+    bare("send", broker, MESSAGES, topic, "1000"):wait(120)
+    receiver:signal_with("sigcont")
+    local seconds = figures(receiver, "([%d.]+) seconds")
+    stop(receiver)
+    return MESSAGES / seconds
+  end
+end
+
+local function sending(start)
+  return function(broker)
+    local sender = start(broker, MESSAGES, fresh_topic())
+    local seconds = figures(sender, "([%d.]+) seconds")
+    stop(sender)
+    return MESSAGES / seconds
+  end
+end
+
+local function round_trips(start_answerer, start_asker, count)
+  return function(broker)
+    local topic = fresh_topic()
+    local answerer = start_answerer(broker, count, topic)
+    answerer:line("^ready", 30)
+    local asker = start_asker(broker, count, topic)
+    local p50, p99 = figures(asker, "([%d.]+) p50 ([%d.]+) p99")
+    stop(asker)
+    stop(answerer)
+    return p50, p99
+  end
+end
+
+local function scripted(name, more)
+  return function(broker, count, topic) return ours(name, broker, count, topic, more) end
+end
+
+local function unaided(mode, ...)
+  local more = { ... }
+  return function(broker, count, topic)
+    return bare(mode, broker, count, topic, table.unpack(more))
+  end
+end
+
+local function concurrent(broker)
+  local topic = fresh_topic()
+  local answerer = ours("answer", broker, CALLS, topic)
+  answerer:line("^ready", 30)
+  local asker = ours("ask", broker, CALLS * 4, topic, { WINDOW = WINDOW })
+  local seconds = figures(asker, "([%d.]+) seconds")
+  stop(asker)
+  stop(answerer)
+  return CALLS * 4 / seconds
+end
+
+-- Memory that is the process's own, in KiB.
+local function private_memory(pid)
+  local total = 0
+  for line in io.lines(("/proc/%d/smaps_rollup"):format(pid)) do
+    total = total + (tonumber(line:match("^Private_%a+:%s+(%d+) kB")) or 0)
+  end
+  return total
+end
+
+local function idle_memory(scripts)
+  return function(broker)
+    local folder = process.folder()
+    for index = 1, scripts do
+      uv.fs_copyfile("tests/bench/idle.lua", ("%s/idle%d.lua"):format(folder, index))
+    end
+    local topic = fresh_topic()
+    local host = process.start({ build .. "/iotops", "run", folder }, { env = {
+      AIO_BROKER_HOSTNAME = "127.0.0.1",
+      AIO_BROKER_TCP_PORT = tostring(broker.port),
+      AIO_MQTT_USE_TLS = "false",
+      AIO_MQTT_CLIENT_ID = "idle-" .. topic:gsub("/", "-"),
+    } })
+    for _ = 1, scripts do host:line("^ready", 30) end
+    process.pass(0.5)
+    local memory = private_memory(host.pid)
+    stop(host)
+    return memory
+  end
+end
+
+local few, many = idle_memory(1), idle_memory(33)
+
+---@class Row
+---@field name string
+---@field unit string
+---@field nagle boolean? the broker in its default configuration
+---@field bare (fun(broker): number, number?)?
+---@field ours fun(broker): number, number?
+---@field goal string the design's, of ours / bare
+
+local rows = {
+  { name = "telemetry in, JSON decoded", unit = "messages/s", goal = ">= 1.0 x",
+    bare = receiving(unaided("receive")), ours = receiving(scripted("receive")) },
+  { name = "telemetry out, window 100", unit = "messages/s", goal = ">= 0.9 x",
+    bare = sending(unaided("send", tostring(WINDOW))),
+    ours = sending(scripted("send", { WINDOW = WINDOW })) },
+  { name = "command round trip", unit = "us p50", second = "us p99", goal = "<= 1.0 x",
+    bare = round_trips(unaided("pong"), unaided("ping"), CALLS),
+    ours = round_trips(scripted("answer"), scripted("ask"), CALLS) },
+  { name = "the same, default broker", unit = "us p50", second = "us p99", nagle = true,
+    goal = "<= 1/200",
+    bare = round_trips(unaided("pong"), unaided("ping"), SLOW_CALLS),
+    ours = round_trips(scripted("answer"), scripted("ask"), SLOW_CALLS) },
+  { name = "concurrent commands", unit = "calls/s", goal = "-", ours = concurrent },
+  { name = "idle host, one script", unit = "KiB private", goal = "<= 6144", ours = few },
+  { name = "each further script", unit = "KiB private", goal = "<= 64",
+    ours = function(broker) return (many(broker) - few(broker)) / 32 end },
+}
+
+-- ------------------------------------------------------------ measuring --
+
+local function median(values)
+  local sorted = { table.unpack(values) }
+  table.sort(sorted)
+  return sorted[(#sorted + 1) // 2]
+end
+
+local brokers_up = {}
+local function broker_for(row)
+  local kind = row.nagle and "default" or "nodelay"
+  brokers_up[kind] = brokers_up[kind] or brokers.start { nagle = row.nagle }
+  return brokers_up[kind]
+end
+
+local raw = {}
+local function measure(row)
+  local record = { name = row.name, unit = row.unit, goal = row.goal,
+    bare = {}, ours = {}, bare_second = {}, ours_second = {} }
+  for _ = 1, rounds do
+    for _, side in ipairs { "bare", "ours" } do
+      if row[side] then
+        local first, second = row[side](broker_for(row))
+        table.insert(record[side], first)
+        table.insert(record[side .. "_second"], second)
+      end
+    end
+  end
+  raw[#raw + 1] = record
+  return record
+end
+
+local function number(value)
+  return value and ("%.0f"):format(value) or "-"
+end
+
+local function ratio(a, b)
+  if not a or not b then return "-" end
+  local r = a / b
+  return r < 0.05 and ("1/%.0f"):format(1 / r) or ("%.2f x"):format(r)
+end
+
+print(("%-28s %-12s %12s %12s %9s   %s"):format(
+  "", "", "libmosquitto", "iotops", "ratio", "goal"))
+local function line(name, unit, theirs, mine, goal)
+  print(("%-28s %-12s %12s %12s %9s   %s"):format(
+    name, unit, number(theirs), number(mine), ratio(mine, theirs), goal))
+  io.stdout:flush()
+end
+
+local ok, err = pcall(function()
+  for _, row in ipairs(rows) do
+    local record = measure(row)
+    line(row.name, row.unit, median(record.bare), median(record.ours), row.goal)
+    if row.second then
+      line("", row.second, median(record.bare_second), median(record.ours_second),
+        ("p99/p50 %.1f (<= 2)"):format(median(record.ours_second) / median(record.ours)))
+    end
+  end
+end)
+for _, broker in pairs(brokers_up) do broker:stop() end
+process.kill_all()
+if not ok then error(err, 0) end
+
+print("\nluamqtt is not measured: Debian has no package of it.")
+local out = os.getenv("OUT") or ""
+if out ~= "" then
+  local file = assert(io.open(out, "w"))
+  file:write(cjson.encode { rounds = rounds, scale = scale, rows = raw }, "\n")
+  file:close()
+end
