@@ -1,41 +1,57 @@
---- A private broker for a test.
+--- Private brokers for tests, started by the product's own `iotops dev`, which
+--- writes their configuration.
+
 local process = require "process"
-local uv = require "luv"
 
 local broker = {}
 
-local function free_port()
-  local socket = uv.new_tcp()
-  assert(socket:bind("127.0.0.1", 0))
-  local port = socket:getsockname().port
-  socket:close()
-  uv.run("nowait")
-  return port
-end
+---@class broker.Broker
+---@field port integer
+---@field log string path of its log
+---@field process process.Process
+local Broker = {}
+Broker.__index = Broker
 
 --- Starts a broker.
----@param options? {nagle: boolean?}
----@return {port: integer, log: string, stop: fun(self)}
+---@param options? {nagle: boolean?, log_all: boolean?, port: integer?, folder: string?, lines: string[]?}
+---@return broker.Broker
 function broker.start(options)
   options = options or {}
-  local folder, port = process.folder(), free_port()
-  local file = assert(io.open(folder .. "/conf", "w"))
-  file:write(([[
-listener %d 127.0.0.1
-allow_anonymous true
-persistence true
-persistence_location %s/
-max_queued_messages 0
-max_inflight_messages 0
-set_tcp_nodelay %s
-user root
-log_type all
-]]):format(port, folder, tostring(not options.nagle)))
-  file:close()
-  local running = process.start { "/usr/sbin/mosquitto", "-c", folder .. "/conf" }
-  running:line("running")
-  return { port = port, log = folder .. "/log", process = running,
-    stop = function(self) self.process:kill() end }
+  local command = { (os.getenv("BUILD") or "build") .. "/iotops", "dev",
+    "--broker-only", "--private" }
+  local function add(...) table.move({ ... }, 1, select("#", ...), #command + 1, command) end
+  if options.nagle then add("--nagle") end
+  if options.log_all then add("--broker-log-type", "all") end
+  if options.port then add("--port", tostring(options.port)) end
+  if options.folder then add("--folder", options.folder) end
+  for _, line in ipairs(options.lines or {}) do add("--broker-line", line) end
+  local running = process.start(command)
+  local _, port, log = running:line("port (%d+), log (%S+)")
+  return setmetatable({ port = tonumber(port), log = log, process = running }, Broker)
+end
+
+--- What a program needs in its environment to find it.
+---@param client_id string
+---@return table<string, string>
+function Broker:environment(client_id)
+  return {
+    AIO_BROKER_HOSTNAME = "127.0.0.1",
+    AIO_BROKER_TCP_PORT = tostring(self.port),
+    AIO_MQTT_USE_TLS = "false",
+    AIO_MQTT_CLIENT_ID = client_id,
+  }
+end
+
+--- The lines of its log so far.
+function Broker:lines()
+  local lines = {}
+  for line in io.lines(self.log) do lines[#lines + 1] = line end
+  return lines
+end
+
+function Broker:stop()
+  self.process:signal_with("sigterm")
+  self.process:wait(10)
 end
 
 return broker

@@ -36,15 +36,8 @@ end
 
 -- A script of ours in the host, with what it needs in its environment.
 local function ours(script, broker, count, topic, more)
-  local env = {
-    AIO_BROKER_HOSTNAME = "127.0.0.1",
-    AIO_BROKER_TCP_PORT = tostring(broker.port),
-    AIO_MQTT_USE_TLS = "false",
-    AIO_MQTT_CLEAN_START = "true",
-    AIO_MQTT_CLIENT_ID = script .. "-" .. topic:gsub("/", "-"),
-    COUNT = tostring(count),
-    TOPIC = topic,
-  }
+  local env = broker:environment(script .. "-" .. topic:gsub("/", "-"))
+  env.COUNT, env.TOPIC = tostring(count), topic
   for name, value in pairs(more or {}) do env[name] = tostring(value) end
   return process.start(
     { build .. "/iotops", "run", ("tests/bench/%s.lua"):format(script) }, { env = env })
@@ -138,12 +131,8 @@ local function idle_memory(scripts)
       uv.fs_copyfile("tests/bench/idle.lua", ("%s/idle%d.lua"):format(folder, index))
     end
     local topic = fresh_topic()
-    local host = process.start({ build .. "/iotops", "run", folder }, { env = {
-      AIO_BROKER_HOSTNAME = "127.0.0.1",
-      AIO_BROKER_TCP_PORT = tostring(broker.port),
-      AIO_MQTT_USE_TLS = "false",
-      AIO_MQTT_CLIENT_ID = "idle-" .. topic:gsub("/", "-"),
-    } })
+    local host = process.start({ build .. "/iotops", "run", folder },
+      { env = broker:environment("idle-" .. topic:gsub("/", "-")) })
     for _ = 1, scripts do host:line("^ready", 30) end
     process.pass(0.5)
     local memory = private_memory(host.pid)
