@@ -12,8 +12,15 @@ local broker = {}
 local Broker = {}
 Broker.__index = Broker
 
+---@class broker.Options
+---@field nagle boolean? without TCP_NODELAY, as mosquitto is by default
+---@field log_all boolean? log every packet
+---@field port integer? a free one unless given
+---@field folder string? what it stores is kept here
+---@field lines string[]? added to its configuration
+
 --- Starts a broker.
----@param options? {nagle: boolean?, log_all: boolean?, port: integer?, folder: string?, lines: string[]?}
+---@param options? broker.Options
 ---@return broker.Broker
 function broker.start(options)
   options = options or {}

@@ -2,7 +2,9 @@
 --- the host while it is being changed.  Everything is real: a broker, the host
 --- program, and this program as the sensors and the operator.
 ---
----   lua5.4 scripts/samples/demo/run.lua PROGRAM
+---   lua5.4 scripts/samples/demo/run.lua PROGRAM [PAUSE]
+---
+--- PAUSE is between two readings of a sensor, in seconds.
 ---
 --- Ends with what was counted: S by the sensors when the broker had taken a
 --- reading, H and R by the host, A by the broker when the host had acknowledged
@@ -14,7 +16,7 @@ local iotops = require "iotops"
 
 local PROGRAM = arg[1] or "build/iotops"
 local SENSORS, READINGS = 20, 400 -- of each sensor
-local PAUSE = 0.025               -- seconds between two readings of a sensor
+local PAUSE = tonumber(arg[2] or 0.025)
 local LIMITS = { 85, 80, 88, 84, 90 } -- the operator changes his mind
 
 io.stdout:setvbuf("line")
@@ -154,7 +156,7 @@ local function demo()
   end
   iotops.sleep(1)
   for _, limit in ipairs(LIMITS) do change_limit(limit) end
-  wait_for("the end of the readings", 40, function() return running == 0 end)
+  wait_for("the end of the readings", 2 * READINGS * PAUSE + 20, function() return running == 0 end)
   say("alarms   %d seen", alarms)
 
   host.handle:kill("sigterm")
