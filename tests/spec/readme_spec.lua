@@ -85,9 +85,10 @@ describe("the README", function()
   it("has a C example that sends", function()
     if BUILD:find("asan", 1, true) then pending("the library needs the sanitizer's flags") end
     local source = write(folder .. "/oven.c", example("c", 1))
-    local built = process.run { "sh", "-c", ("gcc -Wall -Wextra -Werror -Ihost/include %s -o %s/oven "
-      .. "%s/libiotops.a $(pkg-config --libs libuv openssl jansson libmosquitto)")
-      :format(source, folder, BUILD) }
+    local built = process.run { "sh", "-c",
+      ("gcc -Wall -Wextra -Werror -Ihost/include %s -o %s/oven %s/libiotops.a "
+        .. "$(pkg-config --libs libuv openssl jansson libmosquitto)")
+        :format(source, folder, BUILD) }
     assert.equal(0, built.code, built:text())
     local sensors = watch("sensors/#")
     local run = process.run({ folder .. "/oven" }, { env = private:environment("oven") })
