@@ -181,7 +181,7 @@ memcheck: deps-test ## run the C unit tests and a minute of the host under valgr
 	$(build) all unit
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' $(LUA) tests/memcheck.lua
 
-bench: deps-build ## compare with bare libmosquitto; OUT=FILE takes the raw figures
+bench: deps-test ## compare with bare libmosquitto; OUT=FILE takes the raw figures
 	$(build) all benches
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' OUT='$(OUT)' $(LUA) tests/bench/run.lua
 

@@ -1,12 +1,16 @@
 --- Private brokers for tests, started by the product's own `iotops dev`, which
 --- writes their configuration.
 
+local certificates = require "certificates"
 local process = require "process"
+local uv = require "luv"
 
 local broker = {}
 
 ---@class broker.Broker
 ---@field port integer
+---@field tls_port integer? of its listener with TLS
+---@field ca string? path of the authority that signed its certificate
 ---@field log string path of its log
 ---@field process process.Process
 local Broker = {}
@@ -18,6 +22,16 @@ Broker.__index = Broker
 ---@field port integer? a free one unless given
 ---@field folder string? what it stores is kept here
 ---@field lines string[]? added to its configuration
+---@field tls boolean? a second listener, with TLS
+
+local function free_port()
+  local socket = uv.new_tcp()
+  assert(socket:bind("127.0.0.1", 0))
+  local port = socket:getsockname().port
+  socket:close()
+  uv.run("nowait")
+  return port
+end
 
 --- Starts a broker.
 ---@param options? broker.Options
@@ -32,9 +46,19 @@ function broker.start(options)
   if options.port then add("--port", tostring(options.port)) end
   if options.folder then add("--folder", options.folder) end
   for _, line in ipairs(options.lines or {}) do add("--broker-line", line) end
+  local tls_port, made
+  if options.tls then
+    tls_port, made = free_port(), certificates.make(process.folder())
+    add("--broker-line", ("listener %d 127.0.0.1"):format(tls_port))
+    add("--broker-line", "certfile " .. made.cert)
+    add("--broker-line", "keyfile " .. made.key)
+  end
   local running = process.start(command)
   local _, port, log = running:line("port (%d+), log (%S+)")
-  return setmetatable({ port = tonumber(port), log = log, process = running }, Broker)
+  return setmetatable({
+    port = tonumber(port), tls_port = tls_port, ca = made and made.ca, log = log,
+    process = running,
+  }, Broker)
 end
 
 --- What a program needs in its environment to find it.
@@ -46,6 +70,19 @@ function Broker:environment(client_id)
     AIO_BROKER_TCP_PORT = tostring(self.port),
     AIO_MQTT_USE_TLS = "false",
     AIO_MQTT_CLIENT_ID = client_id,
+  }
+end
+
+--- The same for its listener with TLS.
+---@param client_id string
+---@return table<string, string>
+function Broker:tls_environment(client_id)
+  return {
+    AIO_BROKER_HOSTNAME = "localhost",
+    AIO_BROKER_TCP_PORT = tostring(self.tls_port),
+    AIO_MQTT_USE_TLS = "true",
+    AIO_MQTT_CLIENT_ID = client_id,
+    AIO_TLS_CA_FILE = self.ca,
   }
 end
 

@@ -23,6 +23,7 @@ local function turn_until(done, seconds)
   timer:start(math.ceil(seconds * 1000), 0, function() late = true end)
   while not done() and not late do uv.run("once") end
   timer:close()
+  uv.run("nowait") -- luv crashes at exit on a handle that is still closing
   return done()
 end
 
@@ -172,6 +173,7 @@ function process.eventually(what, done, seconds)
     return result
   end, seconds or 10)
   tick:close()
+  uv.run("nowait")
   if not ok then error(("%s: not within %g s"):format(what, seconds or 10), 2) end
   return result
 end

@@ -132,7 +132,7 @@ local function idle_memory(scripts)
     end
     local topic = fresh_topic()
     local host = process.start({ build .. "/iotops", "run", folder },
-      { env = broker:environment("idle-" .. topic:gsub("/", "-")) })
+      { env = broker:tls_environment("idle-" .. topic:gsub("/", "-")) })
     for _ = 1, scripts do host:line("^ready", 30) end
     process.pass(0.5)
     local memory = private_memory(host.pid)
@@ -165,7 +165,7 @@ local rows = {
     bare = round_trips(unaided("pong"), unaided("ping"), SLOW_CALLS),
     ours = round_trips(scripted("answer"), scripted("ask"), SLOW_CALLS) },
   { name = "concurrent commands", unit = "calls/s", goal = "-", ours = concurrent },
-  { name = "idle host, one script", unit = "KiB private", goal = "<= 6144", ours = few },
+  { name = "idle host, one script, TLS", unit = "KiB private", goal = "<= 6144", ours = few },
   { name = "each further script", unit = "KiB private", goal = "<= 64",
     ours = function(broker) return (many(broker) - few(broker)) / 32 end },
 }
@@ -181,7 +181,8 @@ end
 local brokers_up = {}
 local function broker_for(row)
   local kind = row.nagle and "default" or "nodelay"
-  brokers_up[kind] = brokers_up[kind] or brokers.start { nagle = row.nagle }
+  brokers_up[kind] = brokers_up[kind] or brokers.start {
+    nagle = row.nagle, tls = not row.nagle }
   return brokers_up[kind]
 end
 
