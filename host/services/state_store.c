@@ -54,6 +54,14 @@ void iotops_state_store_free(iotops_state_store *store) {
   iotops_free(store->context, store);
 }
 
+iotops_context *iotops_state_store_context(const iotops_state_store *store) {
+  return store->context;
+}
+
+const char *iotops_state_store_client_id(const iotops_state_store *store) {
+  return iotops_mqtt_client_id(store->client);
+}
+
 int store_check_key(iotops_text key, iotops_error *err) {
   if (key.data != NULL && key.size > 0)
     return 0;

@@ -27,6 +27,8 @@ typedef struct waiter { /* owned by itself once its task is queued */
   struct waiter *next;
   iotops_context *context;
   iotops_task report;
+  iotops_store_done given_up; /* of an observe not yet answered, or NULL */
+  void *given_up_user;
   iotops_store_done done; /* may be NULL */
   void *user;
   int count;
@@ -240,6 +242,12 @@ static void fail_observers(store_key *key, const iotops_error *err) {
 static void report_stopped(iotops_task *task) {
   waiter *one = task->user;
   iotops_store_result result = {.count = one->count};
+  iotops_error cancelled;
+  if (one->given_up != NULL) {
+    iotops_error_set(&cancelled, IOTOPS_CANCELLATION,
+                     "the observation was ended before it was registered");
+    one->given_up(one->given_up_user, NULL, &cancelled);
+  }
   if (one->done != NULL)
     one->done(one->user, one->failed ? NULL : &result,
               one->failed ? &one->err : NULL);
@@ -557,6 +565,8 @@ int iotops_store_unobserve(iotops_store_observation *observation,
   if (one == NULL)
     return iotops_error_memory(err);
   one->context = context;
+  one->given_up = observation->done;
+  one->given_up_user = observation->user;
   one->done = done;
   one->user = user;
   if (key != NULL) {

@@ -111,6 +111,12 @@ IOTOPS_API int iotops_state_store_new(iotops_mqtt_client *client,
 */
 IOTOPS_API void iotops_state_store_free(iotops_state_store *store);
 
+/* What it was made with; borrowed. */
+IOTOPS_API iotops_context *
+iotops_state_store_context(const iotops_state_store *store);
+IOTOPS_API const char *
+iotops_state_store_client_id(const iotops_state_store *store);
+
 /*
 ** Fail at once, without calling `done`, with invalid configuration for an
 ** empty key (`key`), a bad expiry (`expiry`) or timeout.
