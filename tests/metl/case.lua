@@ -13,7 +13,7 @@ local stub = require "metl.stub"
 local failure = require "metl.failure"
 
 local loaded, case = pcall(loader.load, options.folder, options.suite,
-  options.name)
+  options.name, options.mutated)
 if not loaded then
   return "  check:    the case can be read\n  seen:     " .. tostring(case)
 end

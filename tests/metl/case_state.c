@@ -128,20 +128,21 @@ int metl_case_open(metl_case *one, int level, const char *client_id,
   one->start_ms = one->clock.now_ms;
   iotops_lua_embedder embedder = {.size = sizeof embedder,
                                   .context = one->context,
-                                  .client = one->stub->ops->client(one->stub),
+                                  .client = metl_case_client(one),
                                   .script = "metl",
                                   .generation = 1,
                                   .declare = refuse,
                                   .enter = enter,
                                   .leave = leave};
   iotops_lua_embed(one->L, &embedder);
+  one->embedded = true;
   return 0;
 }
 
 void metl_case_close(metl_case *one, metl_bytes *report)
 {
   one->clock.frozen = false;
-  if (one->stub) {
+  if (one->embedded) {
     iotops_lua_abandon(one->L);
   }
   lua_close(one->L);

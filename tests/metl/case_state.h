@@ -18,6 +18,7 @@ typedef struct metl_case {
   iotops_context *context; /* owned; NULL until opened */
   metl_clock clock;
   metl_stub *stub;   /* owned; NULL until opened */
+  bool embedded;     /* the Lua module has both */
   uint64_t start_ms; /* when the case began, on mono_ms */
   uint64_t random;   /* state of the generator */
   size_t blocks;     /* of memory in use by the context */
@@ -35,6 +36,9 @@ int metl_case_open(metl_case *one, int level, const char *client_id,
 
 /* Ends everything; what was left over is added to `report`, a line each. */
 void metl_case_close(metl_case *one, metl_bytes *report);
+
+/* What the envoys of a case are given as their session. */
+iotops_mqtt_client *metl_case_client(metl_case *one);
 
 /* The case that a state belongs to. */
 metl_case *metl_case_of(lua_State *L);

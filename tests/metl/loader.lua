@@ -1,6 +1,7 @@
 --- Cases as tables: read, checked, and completed with the suite's defaults.
 
 local cjson = require "cjson"
+local mutation = require "metl.mutation"
 local null = require "metl.null"
 local schema = require "metl.schema"
 
@@ -44,6 +45,17 @@ local function complete(map, defaults)
   return map
 end
 
+--- A case as its file says it, checked against the schema.
+---@param folder string # of the suite
+---@param suite string
+---@param name string # of the file, without its ending
+---@return table
+function loader.read(folder, suite, name)
+  local case = read(folder .. "/" .. name .. ".json")
+  schema.check(suite, case)
+  return case
+end
+
 ---@class metl.case
 ---@field name string # of the file
 ---@field suite string
@@ -58,10 +70,13 @@ end
 ---@param folder string # of the suite
 ---@param suite string
 ---@param name string # of the file, without its ending
+---@param mutated string|nil # the path of a check to be turned wrong
 ---@return metl.case
-function loader.load(folder, suite, name)
-  local case = read(folder .. "/" .. name .. ".json")
-  schema.check(suite, case)
+function loader.load(folder, suite, name, mutated)
+  local case = loader.read(folder, suite, name)
+  if mutated then
+    mutation.apply(case, mutated)
+  end
   local defaults_path = folder .. "/defaults.json"
   local defaults = read(defaults_path)
   schema.check_defaults(suite, defaults)
