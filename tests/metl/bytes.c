@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void *metl_resize(void *block, size_t size)
-{
+void *metl_resize(void *block, size_t size) {
   void *resized = realloc(block, size ? size : 1);
   if (!resized) {
     abort();
@@ -13,8 +12,7 @@ void *metl_resize(void *block, size_t size)
   return resized;
 }
 
-void metl_bytes_add(metl_bytes *bytes, const void *data, size_t size)
-{
+void metl_bytes_add(metl_bytes *bytes, const void *data, size_t size) {
   if (size == 0) {
     return;
   }
@@ -26,14 +24,12 @@ void metl_bytes_add(metl_bytes *bytes, const void *data, size_t size)
   bytes->size += size;
 }
 
-void metl_bytes_drop(metl_bytes *bytes, size_t size)
-{
+void metl_bytes_drop(metl_bytes *bytes, size_t size) {
   bytes->size -= size;
   memmove(bytes->data, bytes->data + size, bytes->size);
 }
 
-void metl_bytes_free(metl_bytes *bytes)
-{
+void metl_bytes_free(metl_bytes *bytes) {
   free(bytes->data);
   *bytes = (metl_bytes){0};
 }

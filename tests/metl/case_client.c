@@ -4,7 +4,6 @@
 */
 #include "case_state.h"
 
-iotops_mqtt_client *metl_case_client(metl_case *one)
-{
+iotops_mqtt_client *metl_case_client(metl_case *one) {
   return one->stub->ops->client(one->stub);
 }

@@ -11,8 +11,7 @@
 
 static char case_key; /* its address is the key in the registry */
 
-static void *count_blocks(void *user, void *block, size_t size)
-{
+static void *count_blocks(void *user, void *block, size_t size) {
   metl_case *one = user;
   if (size == 0) {
     one->blocks -= block != NULL;
@@ -24,8 +23,7 @@ static void *count_blocks(void *user, void *block, size_t size)
 }
 
 /* The same bytes in every run (xorshift). */
-static void same_bytes(void *user, void *bytes, size_t size)
-{
+static void same_bytes(void *user, void *bytes, size_t size) {
   metl_case *one = user;
   for (uint8_t *at = bytes; size > 0; size--) {
     one->random ^= one->random << 13;
@@ -35,8 +33,7 @@ static void same_bytes(void *user, void *bytes, size_t size)
   }
 }
 
-static void print_record(void *user, const iotops_log_record *record)
-{
+static void print_record(void *user, const iotops_log_record *record) {
   const metl_case *one = user;
   fprintf(stderr, "%8llu %-5s %s: %.*s",
           (unsigned long long)(one->clock.now_ms - one->start_ms),
@@ -50,24 +47,21 @@ static void print_record(void *user, const iotops_log_record *record)
 }
 
 static int refuse(void *user, iotops_lua_endpoint *endpoint,
-                  iotops_error *err)
-{
+                  iotops_error *err) {
   (void)user;
   (void)endpoint;
   return iotops_error_set(err, IOTOPS_INVALID_STATE,
                           "the case has not started yet");
 }
 
-static void enter(void *user, lua_State *co, const iotops_lua_call *call)
-{
+static void enter(void *user, lua_State *co, const iotops_lua_call *call) {
   (void)user;
   (void)co;
   (void)call;
 }
 
 static void leave(void *user, lua_State *co, const iotops_lua_call *call,
-                  bool ended, const char *failed)
-{
+                  bool ended, const char *failed) {
   (void)user;
   (void)co;
   (void)call;
@@ -75,16 +69,14 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
   (void)failed;
 }
 
-static void preload(lua_State *L, const char *name, lua_CFunction open)
-{
+static void preload(lua_State *L, const char *name, lua_CFunction open) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, open);
   lua_setfield(L, -2, name);
   lua_pop(L, 1);
 }
 
-void metl_case_init(metl_case *one)
-{
+void metl_case_init(metl_case *one) {
   *one = (metl_case){.random = UINT64_C(0x9e3779b97f4a7c15)};
   metl_clock_init(&one->clock);
   one->L = luaL_newstate();
@@ -99,8 +91,7 @@ void metl_case_init(metl_case *one)
 }
 
 int metl_case_open(metl_case *one, int level, const char *client_id,
-                   iotops_error *err)
-{
+                   iotops_error *err) {
   iotops_clock clock = metl_clock_functions(&one->clock);
   iotops_allocator allocator = {.resize = count_blocks, .user = one};
   iotops_context_options options = IOTOPS_CONTEXT_OPTIONS_INIT;
@@ -117,10 +108,10 @@ int metl_case_open(metl_case *one, int level, const char *client_id,
   if (iotops_context_new(&options, &one->context, err) != 0) {
     return -1;
   }
-  one->stub = level == 1 ? metl_stub_session_new(one->context, &one->clock,
-                                                 client_id, err)
-                         : metl_stub_broker_new(one->context, &one->clock,
-                                                client_id, err);
+  one->stub =
+      level == 1
+          ? metl_stub_session_new(one->context, &one->clock, client_id, err)
+          : metl_stub_broker_new(one->context, &one->clock, client_id, err);
   if (!one->stub || one->stub->ops->connect(one->stub, err) != 0) {
     return -1;
   }
@@ -139,8 +130,7 @@ int metl_case_open(metl_case *one, int level, const char *client_id,
   return 0;
 }
 
-void metl_case_close(metl_case *one, metl_bytes *report)
-{
+void metl_case_close(metl_case *one, metl_bytes *report) {
   one->clock.frozen = false;
   if (one->embedded) {
     iotops_lua_abandon(one->L);
@@ -163,8 +153,7 @@ void metl_case_close(metl_case *one, metl_bytes *report)
   }
 }
 
-metl_case *metl_case_of(lua_State *L)
-{
+metl_case *metl_case_of(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &case_key);
   metl_case *one = lua_touserdata(L, -1);
   lua_pop(L, 1);

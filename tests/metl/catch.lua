@@ -22,6 +22,15 @@ local function property_name(value)
   return last:lower()
 end
 
+local function milliseconds(value)
+  return math.floor(value * 1000 + 0.5)
+end
+
+local function milliseconds_of(text)
+  local ms = duration.parse(text) or failure.raise("no duration: %q", text)
+  return math.floor(ms + 0.5)
+end
+
 local function joined(majors)
   return table.concat(majors, " ")
 end
@@ -34,11 +43,8 @@ local supplements = {
   ["timeout-name"] = {
     field = "timeout_name", expected = timeout_name, seen = timeout_name,
   },
-  ["timeout-value"] = { -- milliseconds
-    field = "timeout_ms",
-    expected = function(text)
-      return duration.parse(text) or failure.raise("no duration: %q", text)
-    end,
+  ["timeout-value"] = {
+    field = "timeout_value", expected = milliseconds_of, seen = milliseconds,
   },
   ["property-name"] = {
     field = "property_name", expected = property_name, seen = property_name,

@@ -11,8 +11,7 @@
 #include "case_state.h"
 #include "embed.h"
 
-static metl_stub *stub_of(lua_State *L)
-{
+static metl_stub *stub_of(lua_State *L) {
   metl_stub *stub = metl_case_of(L)->stub;
   if (!stub) {
     luaL_error(L, "the stub is not open");
@@ -22,8 +21,7 @@ static metl_stub *stub_of(lua_State *L)
 
 /* ------------------------------------------------- reading Lua tables -- */
 
-static iotops_text text_field(lua_State *L, int index, const char *name)
-{
+static iotops_text text_field(lua_State *L, int index, const char *name) {
   iotops_text text = {0};
   if (lua_getfield(L, index, name) != LUA_TNIL) {
     text.data = luaL_checklstring(L, -1, &text.size);
@@ -33,8 +31,7 @@ static iotops_text text_field(lua_State *L, int index, const char *name)
 }
 
 static lua_Integer integer_field(lua_State *L, int index, const char *name,
-                                 lua_Integer missing)
-{
+                                 lua_Integer missing) {
   lua_Integer value = missing;
   if (lua_getfield(L, index, name) != LUA_TNIL) {
     value = luaL_checkinteger(L, -1);
@@ -44,8 +41,7 @@ static lua_Integer integer_field(lua_State *L, int index, const char *name,
 }
 
 static void read_push_acks(lua_State *L, const char *name,
-                           metl_push_acks *acks)
-{
+                           metl_push_acks *acks) {
   static const char *const names[] = {"success", "fail", "drop", NULL};
   if (lua_getfield(L, -1, name) != LUA_TNIL) {
     luaL_checktype(L, -1, LUA_TTABLE);
@@ -59,8 +55,7 @@ static void read_push_acks(lua_State *L, const char *name,
 }
 
 /* open{level=, client_id=, push_acks=}: nothing, or an error's text. */
-static int open_stub(lua_State *L)
-{
+static int open_stub(lua_State *L) {
   metl_case *one = metl_case_of(L);
   iotops_error err;
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -82,16 +77,14 @@ static int open_stub(lua_State *L)
 }
 
 /* start(): the Lua module may open envoys from now on. */
-static int start(lua_State *L)
-{
+static int start(lua_State *L) {
   stub_of(L);
   iotops_lua_start(L);
   return 0;
 }
 
 /* deliver(message) */
-static int deliver(lua_State *L)
-{
+static int deliver(lua_State *L) {
   metl_stub *stub = stub_of(L);
   iotops_message message = IOTOPS_MESSAGE_INIT;
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -127,29 +120,25 @@ static int deliver(lua_State *L)
 }
 
 /* packet_id(): one that has not been used yet. */
-static int fresh_packet_id(lua_State *L)
-{
+static int fresh_packet_id(lua_State *L) {
   lua_pushinteger(L, ++stub_of(L)->last_packet_id);
   return 1;
 }
 
-static int disconnect(lua_State *L)
-{
+static int disconnect(lua_State *L) {
   metl_stub *stub = stub_of(L);
   stub->ops->disconnect(stub);
   return 0;
 }
 
-static int relent(lua_State *L)
-{
+static int relent(lua_State *L) {
   metl_stub *stub = stub_of(L);
   stub->ops->relent(stub);
   return 0;
 }
 
 /* uuid(): 16 random bytes, and their text. */
-static int make_uuid(lua_State *L)
-{
+static int make_uuid(lua_State *L) {
   uint8_t bytes[16];
   char text[37];
   iotops_uuid(stub_of(L)->context, bytes);
@@ -161,22 +150,19 @@ static int make_uuid(lua_State *L)
 
 /* ------------------------------------------------- writing Lua tables -- */
 
-static void set_text(lua_State *L, const char *name, iotops_text text)
-{
+static void set_text(lua_State *L, const char *name, iotops_text text) {
   if (text.data) {
     lua_pushlstring(L, text.data, text.size);
     lua_setfield(L, -2, name);
   }
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
-{
+static void set_integer(lua_State *L, const char *name, lua_Integer value) {
   lua_pushinteger(L, value);
   lua_setfield(L, -2, name);
 }
 
-static void push_message(lua_State *L, const iotops_message *message)
-{
+static void push_message(lua_State *L, const iotops_message *message) {
   lua_newtable(L);
   set_text(L, "topic", message->topic);
   lua_pushlstring(L, message->payload.data ? message->payload.data : "",
@@ -208,8 +194,7 @@ static void push_message(lua_State *L, const iotops_message *message)
 }
 
 /* next_publish(): the oldest that was not taken yet, or nil. */
-static int next_publish(lua_State *L)
-{
+static int next_publish(lua_State *L) {
   const metl_packet *packet = metl_log_take_publish(&stub_of(L)->log);
   if (!packet) {
     return 0;
@@ -219,8 +204,7 @@ static int next_publish(lua_State *L)
 }
 
 /* next_ack(): the packet id of the oldest not taken yet, or nil. */
-static int next_ack(lua_State *L)
-{
+static int next_ack(lua_State *L) {
   const metl_packet *packet = metl_log_take_puback(&stub_of(L)->log);
   if (!packet) {
     return 0;
@@ -229,23 +213,20 @@ static int next_ack(lua_State *L)
   return 1;
 }
 
-static int publish_count(lua_State *L)
-{
-  lua_pushinteger(
-      L, (lua_Integer)metl_log_count(&stub_of(L)->log, METL_PUBLISH));
+static int publish_count(lua_State *L) {
+  lua_pushinteger(L,
+                  (lua_Integer)metl_log_count(&stub_of(L)->log, METL_PUBLISH));
   return 1;
 }
 
-static int ack_count(lua_State *L)
-{
-  lua_pushinteger(
-      L, (lua_Integer)metl_log_count(&stub_of(L)->log, METL_PUBACK));
+static int ack_count(lua_State *L) {
+  lua_pushinteger(L,
+                  (lua_Integer)metl_log_count(&stub_of(L)->log, METL_PUBACK));
   return 1;
 }
 
 /* subscribed(filter) */
-static int subscribed(lua_State *L)
-{
+static int subscribed(lua_State *L) {
   iotops_text filter;
   filter.data = luaL_checklstring(L, 1, &filter.size);
   lua_pushboolean(L, metl_log_subscribed(&stub_of(L)->log, filter));
@@ -253,8 +234,7 @@ static int subscribed(lua_State *L)
 }
 
 /* trace(): every packet, in order. */
-static int trace(lua_State *L)
-{
+static int trace(lua_State *L) {
   const metl_case *one = metl_case_of(L);
   const metl_packet_log *log = &stub_of(L)->log;
   lua_createtable(L, (int)log->count, 0);
@@ -284,37 +264,32 @@ static int trace(lua_State *L)
 
 /* --------------------------------------------------------------- time -- */
 
-static int drain(lua_State *L)
-{
+static int drain(lua_State *L) {
   metl_stub *stub = stub_of(L);
   stub->ops->drain(stub);
   return 0;
 }
 
-static int get_now(lua_State *L)
-{
+static int get_now(lua_State *L) {
   const metl_case *one = metl_case_of(L);
   lua_pushinteger(L, (lua_Integer)(one->clock.now_ms - one->start_ms));
   return 1;
 }
 
 /* freeze(boolean) */
-static int freeze(lua_State *L)
-{
+static int freeze(lua_State *L) {
   luaL_checktype(L, 1, LUA_TBOOLEAN);
   metl_case_of(L)->clock.frozen = lua_toboolean(L, 1);
   return 0;
 }
 
-static int is_frozen(lua_State *L)
-{
+static int is_frozen(lua_State *L) {
   lua_pushboolean(L, metl_case_of(L)->clock.frozen);
   return 1;
 }
 
 /* next_due(): nil when nothing is going to happen by itself. */
-static int next_due(lua_State *L)
-{
+static int next_due(lua_State *L) {
   const metl_case *one = metl_case_of(L);
   uint64_t due_ms = metl_clock_next_due(&one->clock, one->context);
   if (due_ms == UINT64_MAX) {
@@ -325,36 +300,25 @@ static int next_due(lua_State *L)
 }
 
 /* advance(to): fires the timers that are due, which the caller has drained. */
-static int advance(lua_State *L)
-{
+static int advance(lua_State *L) {
   metl_case *one = metl_case_of(L);
   metl_clock_advance(&one->clock, one->context,
                      one->start_ms + (uint64_t)luaL_checkinteger(L, 1));
   return 0;
 }
 
-int luaopen_metl_stub(lua_State *L)
-{
-  static const luaL_Reg functions[] = {{"open", open_stub},
-                                       {"start", start},
-                                       {"deliver", deliver},
-                                       {"packet_id", fresh_packet_id},
-                                       {"disconnect", disconnect},
-                                       {"relent", relent},
-                                       {"uuid", make_uuid},
-                                       {"next_publish", next_publish},
-                                       {"next_ack", next_ack},
-                                       {"publish_count", publish_count},
-                                       {"ack_count", ack_count},
-                                       {"subscribed", subscribed},
-                                       {"trace", trace},
-                                       {"drain", drain},
-                                       {"now", get_now},
-                                       {"freeze", freeze},
-                                       {"is_frozen", is_frozen},
-                                       {"next_due", next_due},
-                                       {"advance", advance},
-                                       {NULL, NULL}};
+int luaopen_metl_stub(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"open", open_stub},        {"start", start},
+      {"deliver", deliver},       {"packet_id", fresh_packet_id},
+      {"disconnect", disconnect}, {"relent", relent},
+      {"uuid", make_uuid},        {"next_publish", next_publish},
+      {"next_ack", next_ack},     {"publish_count", publish_count},
+      {"ack_count", ack_count},   {"subscribed", subscribed},
+      {"trace", trace},           {"drain", drain},
+      {"now", get_now},           {"freeze", freeze},
+      {"is_frozen", is_frozen},   {"next_due", next_due},
+      {"advance", advance},       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

@@ -16,8 +16,7 @@
 #include "case_state.h"
 
 /* list(folder): names in it, without those that start with a dot. */
-static int list(lua_State *L)
-{
+static int list(lua_State *L) {
   DIR *folder = opendir(luaL_checkstring(L, 1));
   lua_newtable(L);
   if (!folder) {
@@ -34,16 +33,14 @@ static int list(lua_State *L)
   return 1;
 }
 
-static int add_traceback(lua_State *L)
-{
+static int add_traceback(lua_State *L) {
   const char *message = luaL_tolstring(L, 1, NULL);
   luaL_traceback(L, L, message, 1);
   return 1;
 }
 
 /* Copies a table of strings from one state to another. */
-static void copy_strings(lua_State *from, int index, lua_State *to)
-{
+static void copy_strings(lua_State *from, int index, lua_State *to) {
   lua_newtable(to);
   lua_pushnil(from);
   while (lua_next(from, index)) {
@@ -59,8 +56,7 @@ static void copy_strings(lua_State *from, int index, lua_State *to)
 ** run(script, options): what the script returned (a string; nil: all is
 ** well), or its error; and what the case left behind (nil: nothing).
 */
-static int run(lua_State *L)
-{
+static int run(lua_State *L) {
   const char *script = luaL_checkstring(L, 1);
   metl_case one;
   metl_bytes report = {0};
@@ -89,16 +85,14 @@ static int run(lua_State *L)
   return 2;
 }
 
-static int open_runner(lua_State *L)
-{
+static int open_runner(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"list", list}, {"run", run}, {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
   lua_State *L = luaL_newstate();
   if (!L || argc < 2) {
     fprintf(stderr, "usage: %s SCRIPT [ARGUMENT...]\n", argv[0]);

@@ -14,22 +14,19 @@ struct metl_stream {
   iotops_task opened, readable;
 };
 
-static void tell_opened(iotops_task *task)
-{
+static void tell_opened(iotops_task *task) {
   metl_stream *stream = task->user;
   stream->events.opened(stream->events.user);
 }
 
-static void tell_readable(iotops_task *task)
-{
+static void tell_readable(iotops_task *task) {
   metl_stream *stream = task->user;
   if (!stream->paused && (stream->unread.size > 0 || stream->ended)) {
     stream->events.readable(stream->events.user);
   }
 }
 
-static ptrdiff_t read_some(iotops_stream *base, void *bytes, size_t size)
-{
+static ptrdiff_t read_some(iotops_stream *base, void *bytes, size_t size) {
   metl_stream *stream = (metl_stream *)base;
   if (stream->unread.size == 0) {
     return stream->ended ? IOTOPS_STREAM_END : IOTOPS_STREAM_AGAIN;
@@ -46,8 +43,7 @@ static ptrdiff_t read_some(iotops_stream *base, void *bytes, size_t size)
 }
 
 static ptrdiff_t write_some(iotops_stream *base, const void *bytes,
-                            size_t size)
-{
+                            size_t size) {
   metl_stream *stream = (metl_stream *)base;
   if (!stream->ended) {
     stream->wire->written(stream->wire->user, bytes, size);
@@ -55,8 +51,7 @@ static ptrdiff_t write_some(iotops_stream *base, const void *bytes,
   return (ptrdiff_t)size;
 }
 
-static void pause_stream(iotops_stream *base, bool paused)
-{
+static void pause_stream(iotops_stream *base, bool paused) {
   metl_stream *stream = (metl_stream *)base;
   stream->paused = paused;
   if (!paused) {
@@ -64,14 +59,12 @@ static void pause_stream(iotops_stream *base, bool paused)
   }
 }
 
-static const iotops_error *last_error(iotops_stream *base)
-{
+static const iotops_error *last_error(iotops_stream *base) {
   (void)base;
   return NULL;
 }
 
-static void close_stream(iotops_stream *base, bool graceful)
-{
+static void close_stream(iotops_stream *base, bool graceful) {
   metl_stream *stream = (metl_stream *)base;
   (void)graceful;
   if (stream->wire->stream == stream) {
@@ -87,8 +80,7 @@ static void close_stream(iotops_stream *base, bool graceful)
 static int open_stream(void *user, iotops_context *context,
                        const iotops_settings *settings,
                        const iotops_stream_events *events,
-                       iotops_stream **stream, iotops_error *err)
-{
+                       iotops_stream **stream, iotops_error *err) {
   static const iotops_stream_ops ops = {.read = read_some,
                                         .write = write_some,
                                         .pause = pause_stream,
@@ -114,13 +106,11 @@ static int open_stream(void *user, iotops_context *context,
   return 0;
 }
 
-iotops_transport metl_wire_transport(metl_wire *wire)
-{
+iotops_transport metl_wire_transport(metl_wire *wire) {
   return (iotops_transport){.open = open_stream, .user = wire};
 }
 
-void metl_wire_send(metl_wire *wire, const void *bytes, size_t size)
-{
+void metl_wire_send(metl_wire *wire, const void *bytes, size_t size) {
   metl_stream *stream = wire->stream;
   if (stream && !stream->ended) {
     metl_bytes_add(&stream->unread, bytes, size);
@@ -128,8 +118,7 @@ void metl_wire_send(metl_wire *wire, const void *bytes, size_t size)
   }
 }
 
-void metl_wire_end(metl_wire *wire)
-{
+void metl_wire_end(metl_wire *wire) {
   metl_stream *stream = wire->stream;
   if (stream) {
     stream->ended = true;

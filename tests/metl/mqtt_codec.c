@@ -4,19 +4,18 @@
 #include <string.h>
 
 enum { /* property identifiers, MQTT v5 section 2.2.2.2 */
-  PAYLOAD_FORMAT = 0x01,
-  MESSAGE_EXPIRY = 0x02,
-  CONTENT_TYPE = 0x03,
-  RESPONSE_TOPIC = 0x08,
-  CORRELATION_DATA = 0x09,
-  RECEIVE_MAXIMUM = 0x21,
-  USER_PROPERTY = 0x26
+       PAYLOAD_FORMAT = 0x01,
+       MESSAGE_EXPIRY = 0x02,
+       CONTENT_TYPE = 0x03,
+       RESPONSE_TOPIC = 0x08,
+       CORRELATION_DATA = 0x09,
+       RECEIVE_MAXIMUM = 0x21,
+       USER_PROPERTY = 0x26
 };
 
 /* ------------------------------------------------------------ reading -- */
 
-mqtt_reader mqtt_read_section(mqtt_reader *reader, size_t size)
-{
+mqtt_reader mqtt_read_section(mqtt_reader *reader, size_t size) {
   if ((size_t)(reader->end - reader->at) < size) {
     reader->bad = true;
     reader->at = reader->end;
@@ -27,26 +26,22 @@ mqtt_reader mqtt_read_section(mqtt_reader *reader, size_t size)
   return section;
 }
 
-uint8_t mqtt_read_byte(mqtt_reader *reader)
-{
+uint8_t mqtt_read_byte(mqtt_reader *reader) {
   mqtt_reader one = mqtt_read_section(reader, 1);
   return one.bad ? 0 : one.at[0];
 }
 
-uint16_t mqtt_read_u16(mqtt_reader *reader)
-{
+uint16_t mqtt_read_u16(mqtt_reader *reader) {
   uint16_t high = mqtt_read_byte(reader);
   return (uint16_t)(high << 8 | mqtt_read_byte(reader));
 }
 
-uint32_t mqtt_read_u32(mqtt_reader *reader)
-{
+uint32_t mqtt_read_u32(mqtt_reader *reader) {
   uint32_t high = mqtt_read_u16(reader);
   return high << 16 | mqtt_read_u16(reader);
 }
 
-uint32_t mqtt_read_varint(mqtt_reader *reader)
-{
+uint32_t mqtt_read_varint(mqtt_reader *reader) {
   uint32_t value = 0;
   for (int shift = 0; shift < 28; shift += 7) {
     uint8_t byte = mqtt_read_byte(reader);
@@ -59,20 +54,17 @@ uint32_t mqtt_read_varint(mqtt_reader *reader)
   return 0;
 }
 
-iotops_text mqtt_read_text(mqtt_reader *reader)
-{
+iotops_text mqtt_read_text(mqtt_reader *reader) {
   mqtt_reader text = mqtt_read_section(reader, mqtt_read_u16(reader));
   return (iotops_text){(const char *)text.at, (size_t)(text.end - text.at)};
 }
 
-bool mqtt_more(const mqtt_reader *reader)
-{
+bool mqtt_more(const mqtt_reader *reader) {
   return !reader->bad && reader->at < reader->end;
 }
 
 size_t mqtt_next_packet(const metl_bytes *bytes, uint8_t *header,
-                        mqtt_reader *content)
-{
+                        mqtt_reader *content) {
   mqtt_reader reader = {bytes->data, bytes->data + bytes->size, false};
   if (bytes->size < 2) {
     return 0;
@@ -84,8 +76,7 @@ size_t mqtt_next_packet(const metl_bytes *bytes, uint8_t *header,
 }
 
 bool mqtt_read_publish(uint8_t header, mqtt_reader content,
-                       iotops_user_property *pairs, iotops_message *message)
-{
+                       iotops_user_property *pairs, iotops_message *message) {
   *message = (iotops_message)IOTOPS_MESSAGE_INIT;
   message->qos = header >> 1 & 3;
   message->retain = header & 1;
@@ -94,8 +85,7 @@ bool mqtt_read_publish(uint8_t header, mqtt_reader content,
   if (message->qos > 0) {
     message->packet_id = mqtt_read_u16(&content);
   }
-  mqtt_reader reader =
-      mqtt_read_section(&content, mqtt_read_varint(&content));
+  mqtt_reader reader = mqtt_read_section(&content, mqtt_read_varint(&content));
   message->user_properties = pairs;
   while (mqtt_more(&reader)) {
     switch (mqtt_read_byte(&reader)) {
@@ -135,19 +125,16 @@ bool mqtt_read_publish(uint8_t header, mqtt_reader content,
 
 /* ------------------------------------------------------------ writing -- */
 
-static void put_byte(metl_bytes *to, uint8_t byte)
-{
+static void put_byte(metl_bytes *to, uint8_t byte) {
   metl_bytes_add(to, &byte, 1);
 }
 
-static void put_u16(metl_bytes *to, uint16_t value)
-{
+static void put_u16(metl_bytes *to, uint16_t value) {
   put_byte(to, (uint8_t)(value >> 8));
   put_byte(to, (uint8_t)value);
 }
 
-static void put_varint(metl_bytes *to, size_t value)
-{
+static void put_varint(metl_bytes *to, size_t value) {
   do {
     uint8_t byte = value & 0x7f;
     value >>= 7;
@@ -155,14 +142,12 @@ static void put_varint(metl_bytes *to, size_t value)
   } while (value);
 }
 
-static void put_text(metl_bytes *to, iotops_text text)
-{
+static void put_text(metl_bytes *to, iotops_text text) {
   put_u16(to, (uint16_t)text.size);
   metl_bytes_add(to, text.data, text.size);
 }
 
-static void put_optional(metl_bytes *to, uint8_t id, iotops_text text)
-{
+static void put_optional(metl_bytes *to, uint8_t id, iotops_text text) {
   if (text.data) {
     put_byte(to, id);
     put_text(to, text);
@@ -170,8 +155,7 @@ static void put_optional(metl_bytes *to, uint8_t id, iotops_text text)
 }
 
 /* A packet of `header` around `content`, which is freed. */
-static void put_packet(metl_bytes *to, uint8_t header, metl_bytes *content)
-{
+static void put_packet(metl_bytes *to, uint8_t header, metl_bytes *content) {
   put_byte(to, header);
   put_varint(to, content->size);
   metl_bytes_add(to, content->data, content->size);
@@ -179,8 +163,7 @@ static void put_packet(metl_bytes *to, uint8_t header, metl_bytes *content)
 }
 
 void mqtt_write_connack(metl_bytes *to, bool session_present,
-                        uint16_t receive_max)
-{
+                        uint16_t receive_max) {
   metl_bytes content = {0};
   put_byte(&content, session_present);
   put_byte(&content, 0);
@@ -190,8 +173,7 @@ void mqtt_write_connack(metl_bytes *to, bool session_present,
   put_packet(to, MQTT_CONNACK << 4, &content);
 }
 
-void mqtt_write_publish(metl_bytes *to, const iotops_message *message)
-{
+void mqtt_write_publish(metl_bytes *to, const iotops_message *message) {
   metl_bytes properties = {0};
   metl_bytes content = {0};
   if (message->format_indicator >= 0) {
@@ -226,8 +208,7 @@ void mqtt_write_publish(metl_bytes *to, const iotops_message *message)
 }
 
 void mqtt_write_answer(metl_bytes *to, uint8_t type, uint16_t packet_id,
-                       uint8_t reason_code)
-{
+                       uint8_t reason_code) {
   metl_bytes content = {0};
   put_u16(&content, packet_id);
   if (type == MQTT_PUBACK) {
@@ -240,8 +221,7 @@ void mqtt_write_answer(metl_bytes *to, uint8_t type, uint16_t packet_id,
   put_packet(to, (uint8_t)(type << 4), &content);
 }
 
-void mqtt_write_pingresp(metl_bytes *to)
-{
+void mqtt_write_pingresp(metl_bytes *to) {
   metl_bytes content = {0};
   put_packet(to, MQTT_PINGRESP << 4, &content);
 }

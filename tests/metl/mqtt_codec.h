@@ -12,17 +12,17 @@
 #include "iotops/message.h"
 
 enum { /* first nibble of a packet */
-  MQTT_CONNECT = 1,
-  MQTT_CONNACK = 2,
-  MQTT_PUBLISH = 3,
-  MQTT_PUBACK = 4,
-  MQTT_SUBSCRIBE = 8,
-  MQTT_SUBACK = 9,
-  MQTT_UNSUBSCRIBE = 10,
-  MQTT_UNSUBACK = 11,
-  MQTT_PINGREQ = 12,
-  MQTT_PINGRESP = 13,
-  MQTT_DISCONNECT = 14
+       MQTT_CONNECT = 1,
+       MQTT_CONNACK = 2,
+       MQTT_PUBLISH = 3,
+       MQTT_PUBACK = 4,
+       MQTT_SUBSCRIBE = 8,
+       MQTT_SUBACK = 9,
+       MQTT_UNSUBSCRIBE = 10,
+       MQTT_UNSUBACK = 11,
+       MQTT_PINGREQ = 12,
+       MQTT_PINGRESP = 13,
+       MQTT_DISCONNECT = 14
 };
 
 typedef struct mqtt_reader {

@@ -7,8 +7,7 @@
 #include "bytes.h"
 
 metl_packet *metl_log_add(metl_packet_log *log, metl_packet_kind kind,
-                          bool from_client, const char *name, uint64_t at_ms)
-{
+                          bool from_client, const char *name, uint64_t at_ms) {
   if (log->count == log->capacity) {
     log->capacity = log->capacity ? 2 * log->capacity : 32;
     log->packets =
@@ -25,8 +24,7 @@ metl_packet *metl_log_add(metl_packet_log *log, metl_packet_kind kind,
 
 /* ------------------------------------------------- copies of messages -- */
 
-static iotops_text keep(char **at, iotops_text text)
-{
+static iotops_text keep(char **at, iotops_text text) {
   if (!text.data) {
     return text;
   }
@@ -39,8 +37,7 @@ static iotops_text keep(char **at, iotops_text text)
 }
 
 /* iotops_message_copy() on malloc's memory instead of a context's. */
-static iotops_message *keep_message(const iotops_message *message)
-{
+static iotops_message *keep_message(const iotops_message *message) {
   size_t properties =
       message->user_property_count * sizeof *message->user_properties;
   size_t size = sizeof *message + properties + message->topic.size +
@@ -71,8 +68,7 @@ static iotops_message *keep_message(const iotops_message *message)
 }
 
 metl_packet *metl_log_publish(metl_packet_log *log, bool from_client,
-                              const iotops_message *message, uint64_t at_ms)
-{
+                              const iotops_message *message, uint64_t at_ms) {
   metl_packet *packet =
       metl_log_add(log, METL_PUBLISH, from_client, "PUBLISH", at_ms);
   packet->message = keep_message(message);
@@ -81,11 +77,10 @@ metl_packet *metl_log_publish(metl_packet_log *log, bool from_client,
 }
 
 metl_packet *metl_log_filter(metl_packet_log *log, metl_packet_kind kind,
-                             iotops_text filter, uint64_t at_ms)
-{
-  metl_packet *packet = metl_log_add(
-      log, kind, true, kind == METL_SUBSCRIBE ? "SUBSCRIBE" : "UNSUBSCRIBE",
-      at_ms);
+                             iotops_text filter, uint64_t at_ms) {
+  metl_packet *packet =
+      metl_log_add(log, kind, true,
+                   kind == METL_SUBSCRIBE ? "SUBSCRIBE" : "UNSUBSCRIBE", at_ms);
   packet->filter = metl_resize(NULL, filter.size + 1);
   memcpy(packet->filter, filter.data, filter.size);
   packet->filter[filter.size] = '\0';
@@ -95,8 +90,7 @@ metl_packet *metl_log_filter(metl_packet_log *log, metl_packet_kind kind,
 /* ------------------------------------------------------------ reading -- */
 
 static const metl_packet *take(metl_packet_log *log, size_t *next,
-                               metl_packet_kind kind)
-{
+                               metl_packet_kind kind) {
   while (*next < log->count) {
     const metl_packet *packet = &log->packets[(*next)++];
     if (packet->from_client && packet->kind == kind) {
@@ -106,18 +100,15 @@ static const metl_packet *take(metl_packet_log *log, size_t *next,
   return NULL;
 }
 
-const metl_packet *metl_log_take_publish(metl_packet_log *log)
-{
+const metl_packet *metl_log_take_publish(metl_packet_log *log) {
   return take(log, &log->next_publish, METL_PUBLISH);
 }
 
-const metl_packet *metl_log_take_puback(metl_packet_log *log)
-{
+const metl_packet *metl_log_take_puback(metl_packet_log *log) {
   return take(log, &log->next_puback, METL_PUBACK);
 }
 
-size_t metl_log_count(const metl_packet_log *log, metl_packet_kind kind)
-{
+size_t metl_log_count(const metl_packet_log *log, metl_packet_kind kind) {
   size_t count = 0;
   for (size_t i = 0; i < log->count; i++) {
     count += log->packets[i].from_client && log->packets[i].kind == kind;
@@ -125,8 +116,7 @@ size_t metl_log_count(const metl_packet_log *log, metl_packet_kind kind)
   return count;
 }
 
-bool metl_log_subscribed(const metl_packet_log *log, iotops_text filter)
-{
+bool metl_log_subscribed(const metl_packet_log *log, iotops_text filter) {
   for (size_t i = 0; i < log->count; i++) {
     const metl_packet *packet = &log->packets[i];
     if (packet->kind == METL_SUBSCRIBE &&
@@ -137,8 +127,7 @@ bool metl_log_subscribed(const metl_packet_log *log, iotops_text filter)
   return false;
 }
 
-void metl_log_free(metl_packet_log *log)
-{
+void metl_log_free(metl_packet_log *log) {
   for (size_t i = 0; i < log->count; i++) {
     free(log->packets[i].filter);
     free(log->packets[i].message);

@@ -8,8 +8,7 @@
 
 void metl_stub_init(metl_stub *stub, const metl_stub_ops *ops,
                     iotops_context *context, metl_clock *clock,
-                    const char *client_id)
-{
+                    const char *client_id) {
   size_t size = strlen(client_id) + 1;
   stub->ops = ops;
   stub->context = context;
@@ -18,8 +17,7 @@ void metl_stub_init(metl_stub *stub, const metl_stub_ops *ops,
   memcpy(stub->client_id, client_id, size);
 }
 
-void metl_stub_release(metl_stub *stub)
-{
+void metl_stub_release(metl_stub *stub) {
   free(stub->client_id);
   free(stub->publish_acks.answers);
   free(stub->subscribe_acks.answers);
@@ -27,21 +25,17 @@ void metl_stub_release(metl_stub *stub)
   metl_log_free(&stub->log);
 }
 
-metl_push_ack metl_push_acks_take(metl_push_acks *acks)
-{
-  return acks->next < acks->count ? acks->answers[acks->next++]
-                                  : METL_SUCCESS;
+metl_push_ack metl_push_acks_take(metl_push_acks *acks) {
+  return acks->next < acks->count ? acks->answers[acks->next++] : METL_SUCCESS;
 }
 
-void metl_push_acks_add(metl_push_acks *acks, metl_push_ack answer)
-{
-  acks->answers = metl_resize(acks->answers,
-                              (acks->count + 1) * sizeof *acks->answers);
+void metl_push_acks_add(metl_push_acks *acks, metl_push_ack answer) {
+  acks->answers =
+      metl_resize(acks->answers, (acks->count + 1) * sizeof *acks->answers);
   acks->answers[acks->count++] = answer;
 }
 
-void metl_report(metl_bytes *report, const char *format, ...)
-{
+void metl_report(metl_bytes *report, const char *format, ...) {
   char line[512];
   va_list args;
   va_start(args, format);

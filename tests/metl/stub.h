@@ -10,8 +10,8 @@
 #ifndef METL_STUB_H
 #define METL_STUB_H
 
-#include "iotops/mqtt_client.h"
 #include "bytes.h"
+#include "iotops/mqtt_client.h"
 #include "packet_log.h"
 #include "virtual_clock.h"
 

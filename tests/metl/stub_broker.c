@@ -41,13 +41,11 @@ typedef struct stub_broker {
 
 /* ------------------------------------------------ lists of packet ids -- */
 
-static void add_id(metl_bytes *ids, uint16_t id)
-{
+static void add_id(metl_bytes *ids, uint16_t id) {
   metl_bytes_add(ids, &id, sizeof id);
 }
 
-static bool drop_id(metl_bytes *ids, uint16_t id)
-{
+static bool drop_id(metl_bytes *ids, uint16_t id) {
   for (size_t at = 0; at < ids->size; at += sizeof id) {
     if (memcmp(ids->data + at, &id, sizeof id) == 0) {
       memmove(ids->data + at, ids->data + at + sizeof id,
@@ -61,31 +59,27 @@ static bool drop_id(metl_bytes *ids, uint16_t id)
 
 /* ------------------------------------------------------------ packets -- */
 
-static uint64_t now(const stub_broker *broker)
-{
+static uint64_t now(const stub_broker *broker) {
   return broker->stub.clock->now_ms;
 }
 
-static void transmit(stub_broker *broker, metl_bytes *packet)
-{
+static void transmit(stub_broker *broker, metl_bytes *packet) {
   metl_wire_send(&broker->wire, packet->data, packet->size);
   metl_bytes_free(packet);
 }
 
 static void send_answer(stub_broker *broker, uint8_t type, const char *name,
-                        uint16_t packet_id, uint8_t reason_code)
-{
+                        uint16_t packet_id, uint8_t reason_code) {
   metl_bytes packet = {0};
   mqtt_write_answer(&packet, type, packet_id, reason_code);
-  metl_packet *entry = metl_log_add(&broker->stub.log, METL_ANSWER, false,
-                                    name, now(broker));
+  metl_packet *entry =
+      metl_log_add(&broker->stub.log, METL_ANSWER, false, name, now(broker));
   entry->packet_id = packet_id;
   entry->reason_code = reason_code;
   transmit(broker, &packet);
 }
 
-static void send_message(stub_broker *broker, const iotops_message *message)
-{
+static void send_message(stub_broker *broker, const iotops_message *message) {
   metl_bytes packet = {0};
   mqtt_write_publish(&packet, message);
   metl_log_publish(&broker->stub.log, false, message, now(broker));
@@ -96,8 +90,7 @@ static void send_message(stub_broker *broker, const iotops_message *message)
   transmit(broker, &packet);
 }
 
-static void flush_outbox(stub_broker *broker)
-{
+static void flush_outbox(stub_broker *broker) {
   for (size_t i = 0; i < broker->outbox_count; i++) {
     send_message(broker, broker->outbox[i]);
     iotops_free(broker->stub.context, broker->outbox[i]);
@@ -105,8 +98,7 @@ static void flush_outbox(stub_broker *broker)
   broker->outbox_count = 0;
 }
 
-static void on_connect(stub_broker *broker, mqtt_reader content)
-{
+static void on_connect(stub_broker *broker, mqtt_reader content) {
   metl_bytes packet = {0};
   iotops_text protocol = mqtt_read_text(&content);
   uint8_t version = mqtt_read_byte(&content);
@@ -129,8 +121,7 @@ static void on_connect(stub_broker *broker, mqtt_reader content)
 }
 
 static void on_publish(stub_broker *broker, uint8_t header,
-                       mqtt_reader content)
-{
+                       mqtt_reader content) {
   iotops_user_property properties[MQTT_MAX_PROPERTIES];
   iotops_message message;
   if (!mqtt_read_publish(header, content, properties, &message)) {
@@ -150,29 +141,25 @@ static void on_publish(stub_broker *broker, uint8_t header,
               said == METL_FAIL ? 0x80 : 0);
 }
 
-static void on_puback(stub_broker *broker, mqtt_reader content)
-{
-  metl_packet *entry = metl_log_add(&broker->stub.log, METL_PUBACK, true,
-                                    "PUBACK", now(broker));
+static void on_puback(stub_broker *broker, mqtt_reader content) {
+  metl_packet *entry =
+      metl_log_add(&broker->stub.log, METL_PUBACK, true, "PUBACK", now(broker));
   entry->packet_id = mqtt_read_u16(&content);
   entry->reason_code = mqtt_more(&content) ? mqtt_read_byte(&content) : -1;
   /* One that was not asked for, or a second one, breaks the protocol. */
   broker->malformed |= !drop_id(&broker->unacked, entry->packet_id);
 }
 
-static size_t find_subscription(const stub_broker *broker, iotops_text filter)
-{
+static size_t find_subscription(const stub_broker *broker, iotops_text filter) {
   size_t i = 0;
   while (i < broker->subscription_count &&
-         !iotops_text_equal(iotops_text_of(broker->subscriptions[i]),
-                            filter)) {
+         !iotops_text_equal(iotops_text_of(broker->subscriptions[i]), filter)) {
     i++;
   }
   return i;
 }
 
-static void grant(stub_broker *broker, iotops_text filter)
-{
+static void grant(stub_broker *broker, iotops_text filter) {
   if (find_subscription(broker, filter) < broker->subscription_count) {
     return;
   }
@@ -185,8 +172,7 @@ static void grant(stub_broker *broker, iotops_text filter)
   broker->subscriptions[broker->subscription_count++] = copy;
 }
 
-static void revoke(stub_broker *broker, iotops_text filter)
-{
+static void revoke(stub_broker *broker, iotops_text filter) {
   size_t i = find_subscription(broker, filter);
   if (i < broker->subscription_count) {
     free(broker->subscriptions[i]);
@@ -197,8 +183,7 @@ static void revoke(stub_broker *broker, iotops_text filter)
 
 /* SUBSCRIBE and UNSUBSCRIBE; the client sends one filter in each. */
 static void on_control(stub_broker *broker, mqtt_reader content,
-                       bool subscribing)
-{
+                       bool subscribing) {
   uint16_t packet_id = mqtt_read_u16(&content);
   mqtt_read_section(&content, mqtt_read_varint(&content));
   iotops_text filter = mqtt_read_text(&content);
@@ -230,8 +215,7 @@ static void on_control(stub_broker *broker, mqtt_reader content,
 }
 
 static void on_packet(stub_broker *broker, uint8_t header,
-                      mqtt_reader content)
-{
+                      mqtt_reader content) {
   metl_bytes packet = {0};
   switch (header >> 4) {
   case MQTT_CONNECT:
@@ -267,26 +251,22 @@ static void on_packet(stub_broker *broker, uint8_t header,
 
 /* ----------------------------------------------------------- the wire -- */
 
-static void connection_over(stub_broker *broker)
-{
+static void connection_over(stub_broker *broker) {
   broker->connected = false;
   broker->received.size = 0;
   broker->unacked.size = 0;
   broker->withheld.size = 0;
 }
 
-static void opened(void *user)
-{
+static void opened(void *user) {
   connection_over(user);
 }
 
-static void closed(void *user)
-{
+static void closed(void *user) {
   connection_over(user);
 }
 
-static void written(void *user, const uint8_t *bytes, size_t size)
-{
+static void written(void *user, const uint8_t *bytes, size_t size) {
   stub_broker *broker = user;
   uint8_t header;
   mqtt_reader content;
@@ -299,8 +279,7 @@ static void written(void *user, const uint8_t *bytes, size_t size)
   }
 }
 
-static void on_ended(void *user, const iotops_error *err)
-{
+static void on_ended(void *user, const iotops_error *err) {
   stub_broker *broker = user;
   (void)err;
   broker->ended = true;
@@ -308,8 +287,7 @@ static void on_ended(void *user, const iotops_error *err)
 
 /* ----------------------------------------------------------- the stub -- */
 
-static iotops_mqtt_client *get_client(metl_stub *stub)
-{
+static iotops_mqtt_client *get_client(metl_stub *stub) {
   return iotops_session_client(((stub_broker *)stub)->session);
 }
 
@@ -317,8 +295,7 @@ static iotops_mqtt_client *get_client(metl_stub *stub)
 ** The session's own stream is in memory, its engine's is a loopback socket:
 ** the loop has to turn until nothing comes out any more.
 */
-static void drain(metl_stub *stub)
-{
+static void drain(metl_stub *stub) {
   int quiet = 0;
   for (int turn = 0; turn < MAX_TURNS && quiet < MAX_QUIET_TURNS; turn++) {
     size_t before = stub->log.count;
@@ -329,8 +306,7 @@ static void drain(metl_stub *stub)
   }
 }
 
-static int connect_broker(metl_stub *stub, iotops_error *err)
-{
+static int connect_broker(metl_stub *stub, iotops_error *err) {
   stub_broker *broker = (stub_broker *)stub;
   if (iotops_session_run(broker->session, err) != 0) {
     return -1;
@@ -345,8 +321,7 @@ static int connect_broker(metl_stub *stub, iotops_error *err)
   return 0;
 }
 
-static void deliver(metl_stub *stub, const iotops_message *message)
-{
+static void deliver(metl_stub *stub, const iotops_message *message) {
   stub_broker *broker = (stub_broker *)stub;
   if (broker->connected) {
     send_message(broker, message);
@@ -356,14 +331,12 @@ static void deliver(metl_stub *stub, const iotops_message *message)
   if (!copy) {
     abort();
   }
-  broker->outbox =
-      metl_resize(broker->outbox,
-                  (broker->outbox_count + 1) * sizeof *broker->outbox);
+  broker->outbox = metl_resize(broker->outbox, (broker->outbox_count + 1) *
+                                                   sizeof *broker->outbox);
   broker->outbox[broker->outbox_count++] = copy;
 }
 
-static void disconnect(metl_stub *stub)
-{
+static void disconnect(metl_stub *stub) {
   stub_broker *broker = (stub_broker *)stub;
   metl_log_add(&stub->log, METL_DISCONNECT, false, "the connection ends",
                now(broker));
@@ -371,8 +344,7 @@ static void disconnect(metl_stub *stub)
   connection_over(broker);
 }
 
-static void relent(metl_stub *stub)
-{
+static void relent(metl_stub *stub) {
   stub_broker *broker = (stub_broker *)stub;
   while (broker->withheld.size > 0) {
     uint16_t id;
@@ -382,8 +354,7 @@ static void relent(metl_stub *stub)
   }
 }
 
-static void leftovers(metl_stub *stub, metl_bytes *report)
-{
+static void leftovers(metl_stub *stub, metl_bytes *report) {
   stub_broker *broker = (stub_broker *)stub;
   iotops_session_metrics metrics;
   iotops_session_get_metrics(broker->session, &metrics);
@@ -391,13 +362,12 @@ static void leftovers(metl_stub *stub, metl_bytes *report)
     metl_report(report, "the client sent a packet that breaks the protocol");
   }
   if (metrics.publishes_queued + metrics.publishes_in_flight > 0) {
-    metl_report(report, "publishes have not completed: %u",
-                (unsigned)(metrics.publishes_queued +
-                           metrics.publishes_in_flight));
+    metl_report(
+        report, "publishes have not completed: %u",
+        (unsigned)(metrics.publishes_queued + metrics.publishes_in_flight));
   }
   for (size_t i = 0; i < broker->subscription_count; i++) {
-    metl_report(report, "a subscription is left: %s",
-                broker->subscriptions[i]);
+    metl_report(report, "a subscription is left: %s", broker->subscriptions[i]);
   }
   for (size_t at = 0; at < broker->unacked.size; at += 2) {
     uint16_t id;
@@ -407,8 +377,7 @@ static void leftovers(metl_stub *stub, metl_bytes *report)
   }
 }
 
-static void free_broker(metl_stub *stub, metl_bytes *report)
-{
+static void free_broker(metl_stub *stub, metl_bytes *report) {
   stub_broker *broker = (stub_broker *)stub;
   if (broker->session) {
     iotops_session_force_exit(broker->session);
@@ -437,8 +406,7 @@ static void free_broker(metl_stub *stub, metl_bytes *report)
   free(broker);
 }
 
-static int make_session(stub_broker *broker, iotops_error *err)
-{
+static int make_session(stub_broker *broker, iotops_error *err) {
   int result = -1;
   iotops_transport transport = metl_wire_transport(&broker->wire);
   iotops_settings *settings = iotops_settings_new(broker->stub.context);
@@ -457,16 +425,15 @@ static int make_session(stub_broker *broker, iotops_error *err)
   options.transport = &transport;
   options.ended = on_ended;
   options.user = broker;
-  result = iotops_session_new(broker->stub.context, &options,
-                              &broker->session, err);
+  result =
+      iotops_session_new(broker->stub.context, &options, &broker->session, err);
 done:
   iotops_settings_free(settings);
   return result;
 }
 
 metl_stub *metl_stub_broker_new(iotops_context *context, metl_clock *clock,
-                                const char *client_id, iotops_error *err)
-{
+                                const char *client_id, iotops_error *err) {
   static const metl_stub_ops ops = {.client = get_client,
                                     .connect = connect_broker,
                                     .drain = drain,

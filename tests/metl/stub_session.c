@@ -22,9 +22,9 @@ typedef struct operation {
   char *filter;            /* owned; NULL for a publish */
   iotops_message *message; /* owned; NULL unless a publish */
   iotops_subscribe_options options;
-  bool sent;       /* waits for an answer */
-  bool dropped;    /* ... that `push-acks` withheld */
-  bool answered;   /* only its callback is due */
+  bool sent;     /* waits for an answer */
+  bool dropped;  /* ... that `push-acks` withheld */
+  bool answered; /* only its callback is due */
   bool cancelled;
   uint8_t reason_code;
   iotops_task task;
@@ -65,18 +65,15 @@ typedef struct stub_session {
   iotops_task cut, resume, receive;
 } stub_session;
 
-static stub_session *session_of(iotops_mqtt_client *client)
-{
+static stub_session *session_of(iotops_mqtt_client *client) {
   return (stub_session *)((char *)client - offsetof(stub_session, client));
 }
 
-static uint64_t now(const stub_session *session)
-{
+static uint64_t now(const stub_session *session) {
   return session->stub.clock->now_ms;
 }
 
-static char *copy_text(iotops_text text)
-{
+static char *copy_text(iotops_text text) {
   char *copy = metl_resize(NULL, text.size + 1);
   memcpy(copy, text.data, text.size);
   copy[text.size] = '\0';
@@ -85,8 +82,7 @@ static char *copy_text(iotops_text text)
 
 /* --------------------------------------------------- what is wanted -- */
 
-static void unlink_operation(operation *gone)
-{
+static void unlink_operation(operation *gone) {
   operation **link = &gone->session->operations;
   while (*link != gone) {
     link = &(*link)->next;
@@ -94,8 +90,7 @@ static void unlink_operation(operation *gone)
   *link = gone->next;
 }
 
-static void complete(iotops_task *task)
-{
+static void complete(iotops_task *task) {
   operation *ended = task->user;
   iotops_error cancelled;
   iotops_mqtt_result result = {.reason_code = ended->reason_code};
@@ -110,15 +105,13 @@ static void complete(iotops_task *task)
   free(ended);
 }
 
-static void answer(operation *op, uint8_t reason_code)
-{
+static void answer(operation *op, uint8_t reason_code) {
   op->answered = true;
   op->reason_code = reason_code;
   iotops_task_soon(op->session->stub.context, &op->task);
 }
 
-static size_t owners(const stub_session *session, const char *filter)
-{
+static size_t owners(const stub_session *session, const char *filter) {
   size_t count = 0;
   for (size_t i = 0; i < session->subscription_count; i++) {
     count += strcmp(session->subscriptions[i], filter) == 0;
@@ -126,8 +119,7 @@ static size_t owners(const stub_session *session, const char *filter)
   return count;
 }
 
-static void add_owner(stub_session *session, const char *filter)
-{
+static void add_owner(stub_session *session, const char *filter) {
   session->subscriptions =
       metl_resize(session->subscriptions, (session->subscription_count + 1) *
                                               sizeof *session->subscriptions);
@@ -135,8 +127,7 @@ static void add_owner(stub_session *session, const char *filter)
       copy_text(iotops_text_of(filter));
 }
 
-static void drop_owner(stub_session *session, const char *filter)
-{
+static void drop_owner(stub_session *session, const char *filter) {
   for (size_t i = 0; i < session->subscription_count; i++) {
     if (strcmp(session->subscriptions[i], filter) == 0) {
       free(session->subscriptions[i]);
@@ -147,8 +138,7 @@ static void drop_owner(stub_session *session, const char *filter)
   }
 }
 
-static void send_publish(stub_session *session, operation *op)
-{
+static void send_publish(stub_session *session, operation *op) {
   bool again = op->sent;
   if (!again && op->message->qos > 0) {
     op->message->packet_id = ++session->last_sent_id;
@@ -172,8 +162,7 @@ static void send_publish(stub_session *session, operation *op)
 }
 
 /* SUBSCRIBE or UNSUBSCRIBE. */
-static void send_control(stub_session *session, operation *op)
-{
+static void send_control(stub_session *session, operation *op) {
   bool subscribing = op->kind == METL_SUBSCRIBE;
   size_t before = owners(session, op->filter);
   if (subscribing ? before > 0 : before > 1) { /* somebody else's as well */
@@ -209,8 +198,7 @@ static void send_control(stub_session *session, operation *op)
   answer(op, (uint8_t)packet->reason_code);
 }
 
-static void send_operation(stub_session *session, operation *op)
-{
+static void send_operation(stub_session *session, operation *op) {
   if (op->kind == METL_PUBLISH) {
     send_publish(session, op);
   } else {
@@ -220,8 +208,7 @@ static void send_operation(stub_session *session, operation *op)
 
 static operation *add_operation(stub_session *session, metl_packet_kind kind,
                                 iotops_mqtt_done done, void *user,
-                                iotops_operation *id)
-{
+                                iotops_operation *id) {
   operation *op = metl_resize(NULL, sizeof *op);
   *op = (operation){.id = ++session->last_operation,
                     .kind = kind,
@@ -243,15 +230,13 @@ static operation *add_operation(stub_session *session, metl_packet_kind kind,
 
 /* ------------------------------------------- the client's operations -- */
 
-static const char *get_client_id(iotops_mqtt_client *client)
-{
+static const char *get_client_id(iotops_mqtt_client *client) {
   return session_of(client)->stub.client_id;
 }
 
 static int publish(iotops_mqtt_client *client, const iotops_message *message,
                    iotops_mqtt_done done, void *user, iotops_operation *id,
-                   iotops_error *err)
-{
+                   iotops_error *err) {
   stub_session *session = session_of(client);
   if (message->qos > 1 || !iotops_topic_name_valid(message->topic)) {
     return iotops_error_configuration(err, "topic", message->topic,
@@ -272,8 +257,7 @@ static int publish(iotops_mqtt_client *client, const iotops_message *message,
 static int control(iotops_mqtt_client *client, metl_packet_kind kind,
                    iotops_text filter, const iotops_subscribe_options *options,
                    iotops_mqtt_done done, void *user, iotops_operation *id,
-                   iotops_error *err)
-{
+                   iotops_error *err) {
   stub_session *session = session_of(client);
   if (!iotops_topic_filter_valid(filter)) {
     return iotops_error_configuration(err, "filter", filter,
@@ -293,20 +277,17 @@ static int control(iotops_mqtt_client *client, metl_packet_kind kind,
 static int subscribe(iotops_mqtt_client *client, iotops_text filter,
                      const iotops_subscribe_options *options,
                      iotops_mqtt_done done, void *user, iotops_operation *id,
-                     iotops_error *err)
-{
+                     iotops_error *err) {
   return control(client, METL_SUBSCRIBE, filter, options, done, user, id, err);
 }
 
 static int unsubscribe(iotops_mqtt_client *client, iotops_text filter,
                        iotops_mqtt_done done, void *user, iotops_operation *id,
-                       iotops_error *err)
-{
+                       iotops_error *err) {
   return control(client, METL_UNSUBSCRIBE, filter, NULL, done, user, id, err);
 }
 
-static void cancel(iotops_mqtt_client *client, iotops_operation id)
-{
+static void cancel(iotops_mqtt_client *client, iotops_operation id) {
   for (operation *op = session_of(client)->operations; op; op = op->next) {
     if (op->id == id && !op->answered) {
       op->cancelled = true;
@@ -317,17 +298,15 @@ static void cancel(iotops_mqtt_client *client, iotops_operation id)
 
 static int add_receiver(iotops_mqtt_client *client, iotops_text filter,
                         iotops_on_message on_message, void *user,
-                        iotops_receiver **receiver, iotops_error *err)
-{
+                        iotops_receiver **receiver, iotops_error *err) {
   stub_session *session = session_of(client);
   if (!iotops_topic_filter_valid(filter)) {
     return iotops_error_configuration(err, "filter", filter,
                                       "invalid topic filter");
   }
   iotops_receiver *added = metl_resize(NULL, sizeof *added);
-  *added = (iotops_receiver){.filter = copy_text(filter),
-                             .on_message = on_message,
-                             .user = user};
+  *added = (iotops_receiver){
+      .filter = copy_text(filter), .on_message = on_message, .user = user};
   session->receivers =
       metl_resize(session->receivers,
                   (session->receiver_count + 1) * sizeof *session->receivers);
@@ -337,16 +316,14 @@ static int add_receiver(iotops_mqtt_client *client, iotops_text filter,
 }
 
 static void remove_receiver(iotops_mqtt_client *client,
-                            iotops_receiver *receiver)
-{
+                            iotops_receiver *receiver) {
   (void)client;
   receiver->removed = true;
 }
 
 /* ----------------------------------------------------------- messages -- */
 
-static void send_pubacks(stub_session *session)
-{
+static void send_pubacks(stub_session *session) {
   while (session->entry_count > 0 && session->entries[0].pending == 0) {
     metl_packet *packet = metl_log_add(&session->stub.log, METL_PUBACK, true,
                                        "PUBACK", now(session));
@@ -357,8 +334,7 @@ static void send_pubacks(stub_session *session)
   }
 }
 
-static bool settle(iotops_mqtt_client *client, iotops_ack ack)
-{
+static bool settle(iotops_mqtt_client *client, iotops_ack ack) {
   stub_session *session = session_of(client);
   if (ack.epoch != session->epoch || ack.share >= MAX_SHARES) {
     return false;
@@ -376,23 +352,20 @@ static bool settle(iotops_mqtt_client *client, iotops_ack ack)
 }
 
 /* False when the same delivery is still pending. */
-static bool remember(stub_session *session, uint16_t packet_id)
-{
+static bool remember(stub_session *session, uint16_t packet_id) {
   for (size_t i = 0; i < session->entry_count; i++) {
     if (session->entries[i].packet_id == packet_id) {
       return false;
     }
   }
-  session->entries =
-      metl_resize(session->entries,
-                  (session->entry_count + 1) * sizeof *session->entries);
+  session->entries = metl_resize(
+      session->entries, (session->entry_count + 1) * sizeof *session->entries);
   session->entries[session->entry_count++] =
       (entry){.seq = ++session->last_seq, .packet_id = packet_id};
   return true;
 }
 
-static void dispatch(stub_session *session, const iotops_message *message)
-{
+static void dispatch(stub_session *session, const iotops_message *message) {
   iotops_receiver *takers[MAX_SHARES];
   uint32_t count = 0;
   for (size_t i = 0; i < session->receiver_count; i++) {
@@ -423,8 +396,7 @@ static void dispatch(stub_session *session, const iotops_message *message)
   send_pubacks(session);
 }
 
-static void receive(iotops_task *task)
-{
+static void receive(iotops_task *task) {
   stub_session *session = task->user;
   while (session->connected && session->inbox_count > 0) {
     iotops_message *message = session->inbox[0];
@@ -439,8 +411,8 @@ static void receive(iotops_task *task)
 
 /* --------------------------------------------------------- connection -- */
 
-static void observe(iotops_mqtt_client *client, iotops_mqtt_observer *observer)
-{
+static void observe(iotops_mqtt_client *client,
+                    iotops_mqtt_observer *observer) {
   stub_session *session = session_of(client);
   observer->previous = NULL;
   observer->next = session->observers;
@@ -451,8 +423,7 @@ static void observe(iotops_mqtt_client *client, iotops_mqtt_observer *observer)
 }
 
 static void unobserve(iotops_mqtt_client *client,
-                      iotops_mqtt_observer *observer)
-{
+                      iotops_mqtt_observer *observer) {
   stub_session *session = session_of(client);
   if (observer->previous) {
     observer->previous->next = observer->next;
@@ -464,13 +435,11 @@ static void unobserve(iotops_mqtt_client *client,
   }
 }
 
-static bool is_connected(iotops_mqtt_client *client)
-{
+static bool is_connected(iotops_mqtt_client *client) {
   return session_of(client)->connected;
 }
 
-static void cut(iotops_task *task)
-{
+static void cut(iotops_task *task) {
   stub_session *session = task->user;
   session->connected = false;
   session->entry_count = 0;
@@ -486,13 +455,11 @@ static void cut(iotops_task *task)
   }
 }
 
-static void resume(iotops_task *task)
-{
+static void resume(iotops_task *task) {
   stub_session *session = task->user;
   session->connected = true;
   session->epoch++;
-  metl_log_add(&session->stub.log, METL_CONNECT, true, "CONNECT",
-               now(session));
+  metl_log_add(&session->stub.log, METL_CONNECT, true, "CONNECT", now(session));
   iotops_mqtt_observer *next_observer;
   for (iotops_mqtt_observer *o = session->observers; o; o = next_observer) {
     next_observer = o->next;
@@ -512,54 +479,45 @@ static void resume(iotops_task *task)
 
 /* ----------------------------------------------------------- the stub -- */
 
-static iotops_mqtt_client *get_client(metl_stub *stub)
-{
+static iotops_mqtt_client *get_client(metl_stub *stub) {
   return &((stub_session *)stub)->client;
 }
 
-static int connect_session(metl_stub *stub, iotops_error *err)
-{
+static int connect_session(metl_stub *stub, iotops_error *err) {
   (void)err;
   iotops_task_soon(stub->context, &((stub_session *)stub)->resume);
   return 0;
 }
 
-static void drain(metl_stub *stub)
-{
+static void drain(metl_stub *stub) {
   iotops_context_drain(stub->context);
 }
 
-static void deliver(metl_stub *stub, const iotops_message *message)
-{
+static void deliver(metl_stub *stub, const iotops_message *message) {
   stub_session *session = (stub_session *)stub;
   iotops_message *copy = iotops_message_copy(stub->context, message);
   if (!copy) {
     abort();
   }
-  session->inbox =
-      metl_resize(session->inbox,
-                  (session->inbox_count + 1) * sizeof *session->inbox);
+  session->inbox = metl_resize(session->inbox, (session->inbox_count + 1) *
+                                                   sizeof *session->inbox);
   session->inbox[session->inbox_count++] = copy;
   iotops_task_soon(stub->context, &session->receive);
 }
 
-static void disconnect(metl_stub *stub)
-{
+static void disconnect(metl_stub *stub) {
   iotops_task_soon(stub->context, &((stub_session *)stub)->cut);
 }
 
-static void relent(metl_stub *stub)
-{
-  for (operation *op = ((stub_session *)stub)->operations; op;
-       op = op->next) {
+static void relent(metl_stub *stub) {
+  for (operation *op = ((stub_session *)stub)->operations; op; op = op->next) {
     if (op->dropped && !op->answered) {
       answer(op, 0);
     }
   }
 }
 
-static void leftovers(metl_stub *stub, metl_bytes *report)
-{
+static void leftovers(metl_stub *stub, metl_bytes *report) {
   stub_session *session = (stub_session *)stub;
   for (operation *op = session->operations; op; op = op->next) {
     metl_report(report, "an operation has not completed: %s %s",
@@ -576,8 +534,7 @@ static void leftovers(metl_stub *stub, metl_bytes *report)
   }
 }
 
-static void free_session(metl_stub *stub, metl_bytes *report)
-{
+static void free_session(metl_stub *stub, metl_bytes *report) {
   stub_session *session = (stub_session *)stub;
   iotops_task_cancel(stub->context, &session->cut);
   iotops_task_cancel(stub->context, &session->resume);
@@ -612,8 +569,7 @@ static void free_session(metl_stub *stub, metl_bytes *report)
 }
 
 metl_stub *metl_stub_session_new(iotops_context *context, metl_clock *clock,
-                                 const char *client_id, iotops_error *err)
-{
+                                 const char *client_id, iotops_error *err) {
   static const metl_stub_ops stub_ops = {.client = get_client,
                                          .connect = connect_session,
                                          .drain = drain,
@@ -636,11 +592,10 @@ metl_stub *metl_stub_session_new(iotops_context *context, metl_clock *clock,
       .is_connected = is_connected};
   (void)err;
   stub_session *session = metl_resize(NULL, sizeof *session);
-  *session = (stub_session){
-      .client = {.ops = &client_ops, .context = context},
-      .cut = {.run = cut, .user = session},
-      .resume = {.run = resume, .user = session},
-      .receive = {.run = receive, .user = session}};
+  *session = (stub_session){.client = {.ops = &client_ops, .context = context},
+                            .cut = {.run = cut, .user = session},
+                            .resume = {.run = resume, .user = session},
+                            .receive = {.run = receive, .user = session}};
   metl_stub_init(&session->stub, &stub_ops, context, clock, client_id);
   return &session->stub;
 }

@@ -5,47 +5,38 @@
 static const uint64_t start_ms = 1000000;
 static const int64_t wall_offset_ms = 1760000000000;
 
-static int64_t wall_ms(void *user)
-{
+static int64_t wall_ms(void *user) {
   const metl_clock *clock = user;
   return wall_offset_ms + (int64_t)clock->now_ms;
 }
 
-static uint64_t mono_ms(void *user)
-{
+static uint64_t mono_ms(void *user) {
   const metl_clock *clock = user;
   return clock->now_ms;
 }
 
-static void alarm_at(void *user, iotops_context *context, uint64_t due_ms)
-{
+static void alarm_at(void *user, iotops_context *context, uint64_t due_ms) {
   (void)user;
   (void)context;
   (void)due_ms;
 }
 
-void metl_clock_init(metl_clock *clock)
-{
+void metl_clock_init(metl_clock *clock) {
   *clock = (metl_clock){.now_ms = start_ms};
 }
 
-iotops_clock metl_clock_functions(metl_clock *clock)
-{
-  return (iotops_clock){.wall_ms = wall_ms,
-                        .mono_ms = mono_ms,
-                        .alarm = alarm_at,
-                        .user = clock};
+iotops_clock metl_clock_functions(metl_clock *clock) {
+  return (iotops_clock){
+      .wall_ms = wall_ms, .mono_ms = mono_ms, .alarm = alarm_at, .user = clock};
 }
 
 uint64_t metl_clock_next_due(const metl_clock *clock,
-                             const iotops_context *context)
-{
+                             const iotops_context *context) {
   return clock->frozen ? UINT64_MAX : iotops_context_next_due(context);
 }
 
 void metl_clock_advance(metl_clock *clock, iotops_context *context,
-                        uint64_t to_ms)
-{
+                        uint64_t to_ms) {
   if (clock->frozen) {
     return;
   }

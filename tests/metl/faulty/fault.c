@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool fault_is(const char *name)
-{
+bool fault_is(const char *name) {
   const char *on = getenv("METL_FAULT");
   return on && strcmp(on, name) == 0;
 }

@@ -27,8 +27,7 @@ static struct {
   link *links;               /* owned */
 } faulty;
 
-static link *new_link(void *user)
-{
+static link *new_link(void *user) {
   link *made = metl_resize(NULL, sizeof *made);
   *made = (link){.next = faulty.links, .user = user};
   faulty.links = made;
@@ -37,21 +36,17 @@ static link *new_link(void *user)
 
 /* ----------------------------------------------------------- outbound -- */
 
-static bool is_protocol_name(iotops_text name)
-{
+static bool is_protocol_name(iotops_text name) {
   return name.size > 0 && (name.data[0] == '_' || name.data[0] == '$');
 }
 
-static bool is_lost(iotops_text name)
-{
+static bool is_lost(iotops_text name) {
   static const struct {
     const char *fault, *name;
-  } lost[] = {{"no-status", "__stat"},
-              {"no-version", "__protVer"},
-              {"no-error-name", "__propName"},
-              {"no-application-error", "__apErr"},
-              {"no-source", "__srcId"},
-              {"no-partition", "$partition"}};
+  } lost[] = {
+      {"no-status", "__stat"},         {"no-version", "__protVer"},
+      {"no-error-name", "__propName"}, {"no-application-error", "__apErr"},
+      {"no-source", "__srcId"},        {"no-partition", "$partition"}};
   for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) {
     if (fault_is(lost[i].fault) &&
         iotops_text_equal(name, iotops_text_of(lost[i].name))) {
@@ -62,12 +57,10 @@ static bool is_lost(iotops_text name)
 }
 
 static void drop_properties(iotops_message *message,
-                            iotops_user_property *kept)
-{
+                            iotops_user_property *kept) {
   size_t count = 0;
   for (size_t i = 0; i < message->user_property_count; i++) {
-    if (count < MAX_PROPERTIES &&
-        !is_lost(message->user_properties[i].name)) {
+    if (count < MAX_PROPERTIES && !is_lost(message->user_properties[i].name)) {
       kept[count++] = message->user_properties[i];
     }
   }
@@ -75,8 +68,7 @@ static void drop_properties(iotops_message *message,
   message->user_property_count = count;
 }
 
-static void on_done(void *user, const iotops_mqtt_result *result)
-{
+static void on_done(void *user, const iotops_mqtt_result *result) {
   const link *behind = user;
   iotops_mqtt_result changed = *result;
   if (fault_is("refusals-hidden")) {
@@ -87,8 +79,7 @@ static void on_done(void *user, const iotops_mqtt_result *result)
 
 static int publish(iotops_mqtt_client *client, const iotops_message *message,
                    iotops_mqtt_done done, void *user, iotops_operation *op,
-                   iotops_error *err)
-{
+                   iotops_error *err) {
   static const char other[] = "sixteen others..";
   iotops_user_property kept[MAX_PROPERTIES];
   iotops_message changed = *message;
@@ -96,9 +87,6 @@ static int publish(iotops_mqtt_client *client, const iotops_message *message,
   (void)client;
   behind->done = done;
   drop_properties(&changed, kept);
-  if (fault_is("expiry-not-rounded-up") && changed.expiry_s > 0) {
-    changed.expiry_s--;
-  }
   if (fault_is("no-expiry")) {
     changed.has_expiry = false;
   }
@@ -115,8 +103,8 @@ static int publish(iotops_mqtt_client *client, const iotops_message *message,
     changed.payload = (iotops_text){0};
   }
   if (fault_is("published-twice") &&
-      iotops_mqtt_publish(faulty.inner, &changed, on_done, behind, NULL,
-                          err) != 0) {
+      iotops_mqtt_publish(faulty.inner, &changed, on_done, behind, NULL, err) !=
+          0) {
     return -1;
   }
   return iotops_mqtt_publish(faulty.inner, &changed, on_done, behind, op, err);
@@ -125,8 +113,7 @@ static int publish(iotops_mqtt_client *client, const iotops_message *message,
 static int subscribe(iotops_mqtt_client *client, iotops_text filter,
                      const iotops_subscribe_options *options,
                      iotops_mqtt_done done, void *user, iotops_operation *op,
-                     iotops_error *err)
-{
+                     iotops_error *err) {
   link *behind = new_link(user);
   (void)client;
   behind->done = done;
@@ -136,8 +123,7 @@ static int subscribe(iotops_mqtt_client *client, iotops_text filter,
 
 static int unsubscribe(iotops_mqtt_client *client, iotops_text filter,
                        iotops_mqtt_done done, void *user, iotops_operation *op,
-                       iotops_error *err)
-{
+                       iotops_error *err) {
   link *behind = new_link(user);
   (void)client;
   behind->done = done;
@@ -145,8 +131,7 @@ static int unsubscribe(iotops_mqtt_client *client, iotops_text filter,
                                  err);
 }
 
-static void cancel(iotops_mqtt_client *client, iotops_operation op)
-{
+static void cancel(iotops_mqtt_client *client, iotops_operation op) {
   (void)client;
   iotops_mqtt_cancel(faulty.inner, op);
 }
@@ -154,8 +139,7 @@ static void cancel(iotops_mqtt_client *client, iotops_operation op)
 /* ------------------------------------------------------------ inbound -- */
 
 static void on_message(void *user, const iotops_message *message,
-                       iotops_ack ack)
-{
+                       iotops_ack ack) {
   static const iotops_ack none = {0};
   const link *behind = user;
   iotops_message changed = *message;
@@ -186,8 +170,7 @@ static void on_message(void *user, const iotops_message *message,
 
 static int add_receiver(iotops_mqtt_client *client, iotops_text filter,
                         iotops_on_message to, void *user,
-                        iotops_receiver **receiver, iotops_error *err)
-{
+                        iotops_receiver **receiver, iotops_error *err) {
   link *behind = new_link(user);
   (void)client;
   behind->on_message = to;
@@ -196,42 +179,36 @@ static int add_receiver(iotops_mqtt_client *client, iotops_text filter,
 }
 
 static void remove_receiver(iotops_mqtt_client *client,
-                            iotops_receiver *receiver)
-{
+                            iotops_receiver *receiver) {
   (void)client;
   iotops_mqtt_remove_receiver(faulty.inner, receiver);
 }
 
-static bool settle(iotops_mqtt_client *client, iotops_ack ack)
-{
+static bool settle(iotops_mqtt_client *client, iotops_ack ack) {
   (void)client;
-  return fault_is("never-acked") ? true
-                                 : iotops_mqtt_settle(faulty.inner, ack);
+  return fault_is("never-acked") ? true : iotops_mqtt_settle(faulty.inner, ack);
 }
 
 /* --------------------------------------------------------- connection -- */
 
-static const char *client_id(iotops_mqtt_client *client)
-{
+static const char *client_id(iotops_mqtt_client *client) {
   (void)client;
   return iotops_mqtt_client_id(faulty.inner);
 }
 
-static void observe(iotops_mqtt_client *client, iotops_mqtt_observer *observer)
-{
+static void observe(iotops_mqtt_client *client,
+                    iotops_mqtt_observer *observer) {
   (void)client;
   iotops_mqtt_observe(faulty.inner, observer);
 }
 
 static void unobserve(iotops_mqtt_client *client,
-                      iotops_mqtt_observer *observer)
-{
+                      iotops_mqtt_observer *observer) {
   (void)client;
   iotops_mqtt_unobserve(faulty.inner, observer);
 }
 
-static bool is_connected(iotops_mqtt_client *client)
-{
+static bool is_connected(iotops_mqtt_client *client) {
   (void)client;
   return iotops_mqtt_is_connected(faulty.inner);
 }
@@ -239,20 +216,18 @@ static bool is_connected(iotops_mqtt_client *client)
 iotops_mqtt_client *__real_metl_case_client(metl_case *one);
 iotops_mqtt_client *__wrap_metl_case_client(metl_case *one);
 
-iotops_mqtt_client *__wrap_metl_case_client(metl_case *one)
-{
-  static const iotops_mqtt_client_ops ops = {
-      .client_id = client_id,
-      .publish = publish,
-      .subscribe = subscribe,
-      .unsubscribe = unsubscribe,
-      .cancel = cancel,
-      .add_receiver = add_receiver,
-      .remove_receiver = remove_receiver,
-      .settle = settle,
-      .observe = observe,
-      .unobserve = unobserve,
-      .is_connected = is_connected};
+iotops_mqtt_client *__wrap_metl_case_client(metl_case *one) {
+  static const iotops_mqtt_client_ops ops = {.client_id = client_id,
+                                             .publish = publish,
+                                             .subscribe = subscribe,
+                                             .unsubscribe = unsubscribe,
+                                             .cancel = cancel,
+                                             .add_receiver = add_receiver,
+                                             .remove_receiver = remove_receiver,
+                                             .settle = settle,
+                                             .observe = observe,
+                                             .unobserve = unobserve,
+                                             .is_connected = is_connected};
   while (faulty.links) {
     link *next = faulty.links->next;
     free(faulty.links);
