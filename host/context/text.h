@@ -21,4 +21,13 @@ size_t text_fit(char *field, size_t size, iotops_text text);
 /* Formats into `field` likewise. */
 size_t text_vformat(char *field, size_t size, const char *format, va_list args);
 
+/* True for well-formed UTF-8 (no surrogates, nothing overlong). */
+bool text_is_utf8(iotops_text text);
+
+/*
+** True for UTF-8 that MQTT v5 section 1.5.4 has nothing against: also without
+** NUL, control characters and non-characters.
+*/
+bool text_is_clean(iotops_text text);
+
 #endif

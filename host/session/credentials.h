@@ -55,11 +55,11 @@ int credentials_for_connect(credentials *credentials, credentials_view *view,
 bool credentials_next_token(credentials *credentials, iotops_text *token);
 
 /*
-** Reads a credential file of at most 65535 bytes; `name` is its setting.  The
-** text is owned by the caller (iotops_free) and terminated besides.
+** Reads the file that the setting `id` (password_file or sat_file) names, a
+** token without trailing CR, LF and space.  The text is owned by the caller
+** (file_wipe) and terminated besides.  Fails as credentials_for_connect().
 */
-int credentials_read_file(iotops_context *context, const char *name,
-                          const char *path, iotops_text *content,
-                          iotops_error *err);
+int credentials_read_file(const iotops_settings *settings, setting_id id,
+                          iotops_text *content, iotops_error *err);
 
 #endif

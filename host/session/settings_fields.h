@@ -168,6 +168,8 @@ settings_credentials_renewable(const iotops_settings *settings) {
 /* What users of `source` call the setting; the API name when they cannot. */
 const char *settings_name(setting_id id, setting_source source);
 
+bool settings_has_name(setting_id id, setting_source source);
+
 /* What they call this one, by where it was set or should have been. */
 const char *settings_written_as(const iotops_settings *settings, setting_id id);
 

@@ -23,7 +23,10 @@ iotops_settings_copy(const iotops_settings *settings);
 IOTOPS_API void iotops_settings_free(iotops_settings *settings);
 
 /*
-** The sources (sections 1.2, 1.3, 1.4).  `lookup` stands for getenv (NULL:
+** The sources (sections 1.2, 1.3, 1.4); each begins with all settings at their
+** defaults.  What is missing is found by iotops_settings_check(), since it may
+** still be set one by one.  From mounted files, DIAGNOSTICS also sets the
+** context's log level.  `lookup` stands for getenv (NULL:
 ** getenv itself).  iotops_settings_auto() takes the mounted files when
 ** CONNECTOR_CONFIGURATION_MOUNT_PATH is set, else the AIO_* variables.
 */
@@ -38,18 +41,26 @@ IOTOPS_API int iotops_settings_from_files(iotops_settings *settings,
                                           iotops_lookup lookup, void *user,
                                           iotops_error *err);
 
+IOTOPS_API int iotops_settings_auto(iotops_settings *settings,
+                                    iotops_lookup lookup, void *user,
+                                    iotops_error *err);
+
 /*
 ** Sets one setting by its name in section 1.1 from its text form; an absent
 ** text gives it its default back.  Fails with invalid configuration for an
 ** unknown name or a value that does not fit.  Names of the table, and
-** sat_debounce (ms), max_held_bytes (bytes of undelivered messages past which
+** ca_directory (every file in it is a CA bundle, section 1.4), sat_debounce
+** (ms), max_held_bytes (bytes of undelivered messages past which
 ** the transport is not read; 0: unlimited), publish_queue_full
 ** (wait|drop_newest|drop_oldest).
 */
 IOTOPS_API int iotops_settings_set(iotops_settings *settings, const char *name,
                                    iotops_text value, iotops_error *err);
 
-/* The text form of a setting; absent when unset or unknown.  Borrowed. */
+/*
+** The text form of a setting or of its default; absent when it has neither or
+** is unknown.  Borrowed until the setting changes.
+*/
 IOTOPS_API iotops_text iotops_settings_get(const iotops_settings *settings,
                                            const char *name);
 
@@ -69,8 +80,9 @@ IOTOPS_API int iotops_settings_check(const iotops_settings *settings,
                                      iotops_error *err);
 
 /*
-** One `name=value` a line with secrets as `***`, into `text` (terminated,
-** cut at `size`); returns the length it would have.
+** One `name=value` a line for everything set or defaulted, with secrets as
+** `***` and control characters as `?`, into `text` (terminated, cut at `size`);
+** returns the length it would have.
 */
 IOTOPS_API size_t iotops_settings_print(const iotops_settings *settings,
                                         char *text, size_t size);

@@ -17,10 +17,7 @@ typedef struct iotops_stream_events {
   /* Bytes may be read, or the end may be met: call read until it would block. */
   void (*readable)(void *user);
   void (*writable)(void *user); /* after write took less than it was given */
-  /*
-  ** The attempt failed or the stream broke; once, last.  `transient` is false
-  ** when no retry can help.
-  */
+  /* The attempt failed or the stream broke; once, last. */
   void (*failed)(void *user, const iotops_error *err);
   void *user;
 } iotops_stream_events;
