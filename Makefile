@@ -132,6 +132,14 @@ $(BUILD)/iotops: $(HOST_OBJECTS) $(EMBEDDED) $(BINDING_OBJECTS) \
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libiotops.a
 	$(CC) $(ALL_LDFLAGS) $< $(BUILD)/libiotops.a $(CORE_LIBS) -lcmocka -o $@
 
+# Units of the host are tested with what they use of it.
+RUNTIME_OBJECTS := $(call objects,$(wildcard host/runtime/*.c))
+$(BUILD)/tests/unit/test_runtime_%: $(BUILD)/tests/unit/test_runtime_%.o \
+  $(RUNTIME_OBJECTS) $(BUILD)/libiotops.a
+	@rm -f $@.a
+	@$(AR) rcs $@.a $(RUNTIME_OBJECTS)
+	$(CC) $(ALL_LDFLAGS) $< $@.a $(BUILD)/libiotops.a $(CORE_LIBS) -lcmocka -o $@
+
 # Baselines: libmosquitto alone.
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
 	$(CC) $(ALL_LDFLAGS) $< -lmosquitto -o $@

@@ -1,0 +1,355 @@
+local process = require "process"
+local hosting = require "hosting"
+local uv = require "luv"
+
+local NOTES = [[
+local iotops = require "iotops"
+local function note(name, text)
+  local file = assert(io.open("FOLDER/" .. name, "a"))
+  file:write(text, "\n")
+  file:close()
+end
+]]
+
+describe("iotops run", function()
+  local place
+
+  after_each(function()
+    if place then place:close() end
+    place = nil
+  end)
+
+  it("handles telemetry of a foreign client and is heard by one", function()
+    place = hosting.place()
+    local script = place:script("echo", [[
+      local iotops = require "iotops"
+      iotops.on_telemetry("in/{name}", function(value, message)
+        iotops.send("out/{name}", { twice = value.n * 2 }, { tokens = message.tokens })
+      end)
+      iotops.run()
+    ]])
+    place:run { script }
+    local listener = process.start { "mosquitto_sub", "-V", "5", "-p",
+      tostring(place.broker.port), "-t", "out/#", "-C", "1", "-F", "%t %p" }
+    process.pass(0.3)
+    place:publish("in/a", '{"n": 21}', "-D", "publish", "content-type", "application/json")
+    assert.equal(0, (listener:wait(5)))
+    assert.same({ 'out/a {"twice":42}' }, listener.out)
+  end)
+
+  it("answers a request that a foreign client put together by hand", function()
+    place = hosting.place()
+    local script = place:script("fan", [[
+      local iotops = require "iotops"
+      iotops.on_command("fans/f1/setSpeed", function(request)
+        return { accepted = request.rpm <= 1000 }
+      end)
+    ]])
+    place:run { script }
+    local asked = process.run { "mosquitto_rr", "-V", "5", "-p",
+      tostring(place.broker.port), "-q", "1", "-t", "fans/f1/setSpeed",
+      "-e", "clients/foreign/fans/f1/setSpeed", "-m", '{"rpm": 900}', "-W", "5",
+      "-D", "publish", "content-type", "application/json",
+      "-D", "publish", "correlation-data", "0123456789abcdef",
+      "-D", "publish", "message-expiry-interval", "10",
+      "-D", "publish", "user-property", "__protVer", "1.0",
+      "-D", "publish", "user-property", "__srcId", "foreign" }
+    assert.equal(0, asked.code, asked:text())
+    assert.same({ '{"accepted":true}' }, asked.out)
+  end)
+
+  it("acknowledges only what was handled, and handles again after a crash", function()
+    place = hosting.place { log_all = true }
+    local script = place:script("slow", NOTES .. [[
+      iotops.on_telemetry("slow/work", function(value)
+        note("begun", tostring(value.n))
+        iotops.sleep(1)
+        note("ended", tostring(value.n))
+      end)
+    ]])
+    local host = place:run { script }
+    place:publish("slow/work", '{"n":1}')
+    place:await_notes("begun", 1)
+    host:signal_with("sigkill")
+    host:wait()
+    local _, acknowledged = place:acknowledgements("slow/work")
+    assert.same({}, acknowledged)
+    place:run { script }
+    place:await_notes("ended", 1)
+    assert.same({ "1", "1" }, place:noted("begun"))
+    assert.same({ "1" }, place:noted("ended"))
+    process.eventually("the acknowledgement", function()
+      _, acknowledged = place:acknowledgements("slow/work")
+      return #acknowledged == 1
+    end)
+  end)
+
+  it("acknowledges in order of receipt whatever order handlers end in", function()
+    place = hosting.place { log_all = true }
+    local script = place:script("reverse", NOTES .. [[
+      iotops.on_telemetry("reverse/work", function(value)
+        iotops.sleep((10 - value.n) * 0.1)
+        note("ended", tostring(value.n))
+      end, { concurrency = 10 })
+    ]])
+    place:run { script }
+    for n = 0, 9 do place:publish("reverse/work", ('{"n":%d}'):format(n)) end
+    -- The messages come one by one, each a few milliseconds after the other.
+    local ended = place:await_notes("ended", 10)
+    assert.same({ "9", "8", "7", "6", "5", "4", "3", "2", "1", "0" }, ended)
+    process.eventually("ten acknowledgements", function()
+      return #select(2, place:acknowledgements("reverse/work")) == 10
+    end)
+    local sent, acknowledged = place:acknowledgements("reverse/work")
+    assert.same(sent, acknowledged)
+  end)
+
+  it("handles after the next start what came while it was stopped", function()
+    place = hosting.place()
+    local script = place:script("work", NOTES .. [[
+      iotops.on_telemetry("work", function(value) note("done", tostring(value.n)) end)
+    ]])
+    local host = place:run { script }
+    place:publish("work", '{"n":1}')
+    place:await_notes("done", 1)
+    hosting.stop(host)
+    place:publish("work", '{"n":2}')
+    place:publish("work", '{"n":3}')
+    host = place:run { script }
+    assert.same({ "1", "2", "3" }, place:await_notes("done", 3))
+    hosting.stop(host)
+  end)
+
+  it("finishes running handlers before it leaves", function()
+    place = hosting.place { log_all = true }
+    local script = place:script("slow", NOTES .. [[
+      iotops.on_telemetry("slow/work", function()
+        note("begun", "x")
+        iotops.sleep(0.7)
+        iotops.send("slow/done", {})
+        note("ended", "x")
+      end)
+    ]])
+    local host = place:run { script }
+    place:publish("slow/work", "{}")
+    place:await_notes("begun", 1)
+    hosting.stop(host)
+    assert.equal(1, #place:noted("ended"))
+    assert.equal(1, #select(2, place:acknowledgements("slow/work")))
+  end)
+
+  it("leaves at once when told twice, and the broker delivers again", function()
+    place = hosting.place { log_all = true }
+    local script = place:script("slow", NOTES .. [[
+      iotops.on_telemetry("slow/work", function()
+        note("begun", "x")
+        iotops.sleep(60)
+      end)
+    ]])
+    local host = place:run { script }
+    place:publish("slow/work", "{}")
+    place:await_notes("begun", 1)
+    host:signal_with("sigterm")
+    hosting.record(host, "stopping")
+    host:signal_with("sigterm")
+    assert.equal(130, (host:wait(5)))
+    assert.same({}, (select(2, place:acknowledgements("slow/work"))))
+    place:run { script }
+    place:await_notes("begun", 2)
+  end)
+
+  it("gives handlers no longer than --drain", function()
+    place = hosting.place()
+    local script = place:script("slow", NOTES .. [[
+      iotops.on_telemetry("slow/work", function()
+        note("begun", "x")
+        iotops.sleep(60)
+      end)
+    ]])
+    local host = place:run({ script }, { args = { "--drain", "0.5" } })
+    place:publish("slow/work", "{}")
+    place:await_notes("begun", 1)
+    local before = uv.hrtime()
+    hosting.stop(host)
+    assert.is_true((uv.hrtime() - before) / 1e9 < 3)
+    hosting.record(host, "have not ended within 0.5 s")
+  end)
+
+  it("has the broker forget the session with --end-session", function()
+    place = hosting.place()
+    local script = place:script("work", NOTES .. [[
+      iotops.on_telemetry("work", function(value) note("done", tostring(value.n)) end)
+    ]])
+    hosting.stop(place:run({ script }, { args = { "--end-session" } }))
+    place:publish("work", '{"n":1}')
+    local host = place:run { script }
+    place:publish("work", '{"n":2}')
+    assert.same({ "2" }, place:await_notes("done", 1))
+    hosting.stop(host)
+  end)
+
+  it("survives a handler that throws, and says where", function()
+    place = hosting.place { log_all = true }
+    local script = place:script("throws", NOTES .. [[
+      iotops.on_telemetry("work", function(value)
+        if value.n == 1 then error("no such thing") end
+        note("done", tostring(value.n))
+      end)
+    ]])
+    local host = place:run { script }
+    place:publish("work", '{"n":1}')
+    place:publish("work", '{"n":2}')
+    assert.same({ "2" }, place:await_notes("done", 1))
+    local record = hosting.record(host, "no such thing")
+    assert.equal("error", record.level)
+    assert.equal("throws", record.script)
+    assert.equal("work", record.topic)
+    assert.truthy(record.message:find("throws.lua:%d+:"))
+    process.eventually("both acknowledged", function()
+      return #select(2, place:acknowledgements("work")) == 2
+    end)
+  end)
+
+  it("acknowledges a payload that is not JSON, with a warning", function()
+    place = hosting.place { log_all = true }
+    local script = place:script("work", NOTES .. [[
+      iotops.on_telemetry("work", function(value) note("done", tostring(value.n)) end)
+    ]])
+    local host = place:run { script }
+    place:publish("work", "{nonsense")
+    place:publish("work", '{"n":2}')
+    assert.same({ "2" }, place:await_notes("done", 1))
+    process.eventually("both acknowledged", function()
+      return #select(2, place:acknowledgements("work")) == 2
+    end)
+    local warned
+    for _, record in ipairs(hosting.records(host)) do
+      warned = warned or record.level == "warn" and record
+    end
+    assert.truthy(warned)
+  end)
+
+  it("runs the others when one script cannot be loaded, and that one once it can", function()
+    place = hosting.place()
+    local good = place:script("good", NOTES .. [[
+      iotops.on_telemetry("good", function() note("done", "good") end)
+    ]])
+    local bad = place:script("bad", "local x = = 1\n")
+    local host = place:run { good, bad }
+    local record = hosting.record(host, "cannot load")
+    assert.equal("bad", record.script)
+    assert.truthy(record.message:find("bad.lua:1:", 1, true))
+    place:publish("good", "{}")
+    place:await_notes("done", 1)
+    place:script("bad", NOTES .. [[
+      iotops.on_telemetry("bad", function() note("done", "bad") end)
+    ]])
+    hosting.record(host, "loaded", 2)
+    process.pass(0.2)
+    place:publish("bad", "{}")
+    assert.same({ "good", "bad" }, place:await_notes("done", 2))
+  end)
+
+  it("names the line of a topic pattern that is malformed", function()
+    place = hosting.place()
+    local script = place:script("pattern", 'local iotops = require "iotops"\n'
+      .. 'iotops.on_telemetry("a//b", function() end)\n')
+    local host = place:run({ script }, { unconnected = true })
+    local record = hosting.record(host, "cannot load")
+    assert.truthy(record.message:find("pattern.lua:2:", 1, true), record.message)
+    assert.truthy(record.message:find("a//b", 1, true), record.message)
+  end)
+
+  it("keeps scripts apart and itself alive", function()
+    place = hosting.place()
+    local one = place:script("one", NOTES .. [[
+      shared = "one"
+      iotops.on_telemetry("ask", function()
+        note("one", tostring(shared) .. " " .. tostring(pcall(os.exit, 3)))
+      end)
+    ]])
+    local two = place:script("two", NOTES .. [[
+      iotops.on_telemetry("ask", function() note("two", tostring(shared)) end)
+    ]])
+    local host = place:run { one, two }
+    place:publish("ask", "{}")
+    assert.same({ "one false" }, place:await_notes("one", 1))
+    assert.same({ "nil" }, place:await_notes("two", 1))
+    hosting.stop(host)
+  end)
+
+  it("counts what its scripts did, on SIGUSR1 and at its end", function()
+    place = hosting.place()
+    local script = place:script("count", [[
+      local iotops = require "iotops"
+      iotops.on_telemetry("work", function() iotops.send("done", {}) end)
+      iotops.on_command("ask", function() return {} end)
+    ]])
+    local host = place:run { script }
+    for _ = 1, 3 do place:publish("work", "{}") end
+    assert.equal(0, place:tool({ "invoke", "ask", "{}" }).code)
+    host:signal_with("sigusr1")
+    hosting.record(host, "counters")
+    hosting.stop(host)
+    local record = hosting.record(host, "counters", 2)
+    assert.equal("3", record.handled)
+    assert.equal("1", record.commands)
+    -- Three sends and one response.
+    assert.equal("4", record.sent)
+    assert.equal("4", record.acknowledged)
+    assert.equal("0", record.errors)
+  end)
+
+  describe("with mistakes in its arguments", function()
+    local function run(...)
+      return process.run({ hosting.program, "run", ... }, { env = {
+        AIO_BROKER_HOSTNAME = false, AIO_MQTT_CLIENT_ID = false,
+      } })
+    end
+
+    it("says that a file does not exist", function()
+      local ended = run("/nowhere/script.lua")
+      assert.equal(2, ended.code)
+      assert.truthy(ended:text():find("/nowhere/script.lua: No such file", 1, true))
+    end)
+
+    it("says which settings are missing, and of `iotops dev`", function()
+      local folder = process.folder()
+      hosting.write(folder .. "/a.lua", "return 1\n")
+      local ended = run(folder .. "/a.lua")
+      os.execute("rm -rf " .. folder)
+      assert.equal(2, ended.code)
+      assert.truthy(ended:text():find("AIO_BROKER_HOSTNAME", 1, true))
+      assert.truthy(ended:text():find("iotops dev " .. folder, 1, true))
+    end)
+
+    it("refuses two scripts of one name", function()
+      local one, two = process.folder(), process.folder()
+      hosting.write(one .. "/a.lua", "return 1\n")
+      hosting.write(two .. "/a.lua", "return 1\n")
+      local ended = run(one .. "/a.lua", two .. "/a.lua")
+      os.execute("rm -rf " .. one .. " " .. two)
+      assert.equal(2, ended.code)
+      assert.truthy(ended:text():find('script "a"', 1, true))
+    end)
+
+    it("names the setting that does not fit", function()
+      local folder = process.folder()
+      hosting.write(folder .. "/a.lua", "return 1\n")
+      local ended = process.run({ hosting.program, "run", folder .. "/a.lua" }, { env = {
+        AIO_BROKER_HOSTNAME = "localhost", AIO_MQTT_CLIENT_ID = "x",
+        AIO_BROKER_TCP_PORT = "many",
+      } })
+      os.execute("rm -rf " .. folder)
+      assert.equal(2, ended.code)
+      assert.truthy(ended:text():find("AIO_BROKER_TCP_PORT", 1, true))
+    end)
+
+    it("explains itself when it gets nothing to run", function()
+      local ended = run()
+      assert.equal(2, ended.code)
+      assert.truthy(ended:text():find("iotops run --help", 1, true))
+      assert.equal(0, run("--help").code)
+    end)
+  end)
+end)
