@@ -133,20 +133,23 @@ static void become_broker(const char *mosquitto, const char *configuration,
   _exit(127);
 }
 
-/* The last line that the broker wrote before it ended. */
+/* What the broker said of errors before it ended. */
 static void last_words(const broker *broker, const char *output, char *words,
                        size_t size) {
   const char *const paths[] = {output, broker->log_file};
+  size_t used = 0;
   words[0] = '\0';
-  for (size_t i = 0; i < 2 && words[0] == '\0'; i++) {
+  for (size_t i = 0; i < 2 && used == 0; i++) {
     char line[400];
     FILE *file = fopen(paths[i], "re");
     if (file == NULL)
       continue;
-    while (fgets(line, sizeof line, file) != NULL) {
+    while (used < size && fgets(line, sizeof line, file) != NULL) {
       line[strcspn(line, "\n")] = '\0';
-      if (strstr(line, "rror") != NULL)
-        snprintf(words, size, "%s", line);
+      const char *error = strstr(line, "Error");
+      if (error != NULL)
+        used += (size_t)snprintf(words + used, size - used, "%s%s",
+                                 used > 0 ? " " : "", error);
     }
     fclose(file);
   }
@@ -154,7 +157,7 @@ static void last_words(const broker *broker, const char *output, char *words,
 
 static int launch(const broker_options *options, const char *mosquitto,
                   broker *broker, iotops_error *err) {
-  char configuration[300], output[300], words[400], why[64];
+  char configuration[300], output[300], words[800], why[64];
   snprintf(configuration, sizeof configuration, "%s/mosquitto.conf",
            broker->folder);
   snprintf(output, sizeof output, "%s/mosquitto.out", broker->folder);
