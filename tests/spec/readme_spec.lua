@@ -1,8 +1,8 @@
-local broker = require "broker"
+local brokers = require "broker"
+local host = require "host"
 local process = require "process"
 
 local BUILD = os.getenv("BUILD") or "build"
-local PROGRAM = BUILD .. "/iotops"
 
 local function read(path)
   local file = assert(io.open(path))
@@ -11,12 +11,7 @@ local function read(path)
   return text
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-  return path
-end
+local write = host.write
 
 local readme = read("README.md")
 
@@ -34,7 +29,7 @@ describe("the README", function()
   local private, folder
 
   before_each(function()
-    private, folder = broker.start(), process.folder()
+    private, folder = brokers.start(), process.folder()
   end)
 
   after_each(function()
@@ -43,7 +38,7 @@ describe("the README", function()
   end)
 
   local function tool(...)
-    local run = process.run({ PROGRAM, ... }, { env = private:environment("reader") })
+    local run = host.tool(private, ...)
     assert.equal(0, run.code, run:text())
     return table.concat(run.out, "\n")
   end
@@ -57,20 +52,14 @@ describe("the README", function()
 
   it("has a first script that does what it says", function()
     local script = write(folder .. "/line1.lua", example("lua", 1))
-    local host = process.start({ PROGRAM, "run", "--log-format", "json", script },
-      { env = private:environment("line1") })
+    local running = host.run(private, "line1", script)
     local alarms = watch("alarms/#")
-    process.eventually("an answer", function()
-      local run = process.run({ PROGRAM, "invoke", "fans/fan1/setSpeed", '{"rpm": 1200}' },
-        { env = private:environment("reader") })
-      return run.code == 0 and run:text():find('"accepted": ?true')
-    end)
+    assert.match('"accepted": ?true', tool("invoke", "fans/fan1/setSpeed", '{"rpm": 1200}'))
     assert.match('"accepted": ?false', tool("invoke", "fans/fan1/setSpeed", '{"rpm": 3001}'))
     tool("send", "sensors/oven/temperature", '{"celsius": 89}')
     tool("send", "sensors/oven/temperature", '{"celsius": 95}')
     assert.match('"celsius": ?95', (alarms:line('"celsius"')))
-    host:signal_with("sigterm")
-    assert.equal(0, (host:wait()))
+    host.stop(running)
   end)
 
   it("has a rock example that sends", function()

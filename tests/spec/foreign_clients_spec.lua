@@ -1,0 +1,67 @@
+local brokers = require "broker"
+local host = require "host"
+local process = require "process"
+
+local SCRIPT = [[
+local iotops = require "iotops"
+iotops.on_telemetry("sensors/{sensorId}/temperature", function(reading, message)
+  iotops.send("alarms/{sensorId}", { celsius = reading.celsius }, { tokens = message.tokens })
+end)
+iotops.on_command("fans/fan1/setSpeed", function(request)
+  return { accepted = request.rpm <= 3000 }
+end)
+iotops.run()
+]]
+
+describe("a client that is not ours", function()
+  local broker, folder, running
+
+  before_each(function()
+    broker, folder = brokers.start(), process.folder()
+    running = host.run(broker, "line1", host.write(folder .. "/line1.lua", SCRIPT))
+  end)
+
+  after_each(function()
+    process.kill_all()
+    os.execute("rm -rf " .. folder)
+  end)
+
+  local function foreign(program, ...)
+    return process.start { program, "-V", "5", "-p", tostring(broker.port), ... }
+  end
+
+  it("publishes telemetry that a handler gets", function()
+    local alarms = foreign("mosquitto_sub", "-t", "alarms/#", "-d", "-F", "%t %p %P")
+    alarms:line("Subscribed")
+    local sent = foreign("mosquitto_pub", "-q", "1", "-t", "sensors/oven/temperature",
+      "-m", '{"celsius":95}',
+      "-D", "publish", "content-type", "application/json",
+      "-D", "publish", "payload-format-indicator", "1",
+      "-D", "publish", "user-property", "__protVer", "1.0",
+      "-D", "publish", "user-property", "__srcId", "foreign")
+    assert.equal(0, (sent:wait()))
+    local line = alarms:line("^alarms/")
+    assert.match("^alarms/oven ", line)
+    assert.match('{"celsius": ?95}', line)
+    assert.match("__srcId:line1", line)
+    host.stop(running)
+  end)
+
+  it("invokes a command and is answered", function()
+    local asked = foreign("mosquitto_rr", "-q", "1", "-W", "10",
+      "-t", "fans/fan1/setSpeed", "-e", "clients/foreign/answers", "-m", '{"rpm":1200}',
+      "-D", "publish", "correlation-data", "0123456789abcdef",
+      "-D", "publish", "message-expiry-interval", "10",
+      "-D", "publish", "content-type", "application/json",
+      "-D", "publish", "payload-format-indicator", "1",
+      "-D", "publish", "user-property", "__protVer", "1.0",
+      "-D", "publish", "user-property", "__srcId", "foreign",
+      "-F", "%p %D %P")
+    local line = asked:line("accepted")
+    assert.match('{"accepted": ?true}', line)
+    assert.match("0123456789abcdef", line)
+    assert.match("__stat:200", line)
+    assert.equal(0, (asked:wait()))
+    host.stop(running)
+  end)
+end)
