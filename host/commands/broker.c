@@ -58,11 +58,9 @@ static bool accepts(uint16_t port) {
 
 /* Debian installs mosquitto where only root's PATH leads. */
 static const char *program(void) {
-  static const char *const places[] = {"/usr/sbin/mosquitto",
-                                       "/usr/local/sbin/mosquitto",
-                                       "/usr/bin/mosquitto",
-                                       "/usr/local/bin/mosquitto",
-                                       "/opt/homebrew/sbin/mosquitto"};
+  static const char *const places[] = {
+      "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto",
+      "/usr/local/bin/mosquitto", "/opt/homebrew/sbin/mosquitto"};
   for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
     if (access(places[i], X_OK) == 0)
       return places[i];
@@ -75,14 +73,12 @@ static int write_configuration(const broker_options *options,
   static const char *const usual[] = {"error", "warning", "notice"};
   const char *const *types =
       options->log_type_count > 0 ? options->log_types : usual;
-  size_t type_count =
-      options->log_type_count > 0 ? options->log_type_count : 3;
+  size_t type_count = options->log_type_count > 0 ? options->log_type_count : 3;
   FILE *file = fopen(path, "we");
   if (file == NULL)
-    return iotops_error_configuration(err, "folder",
-                                      iotops_text_of(broker->folder),
-                                      "cannot write %s: %s", path,
-                                      strerror(errno));
+    return iotops_error_configuration(
+        err, "folder", iotops_text_of(broker->folder), "cannot write %s: %s",
+        path, strerror(errno));
   fprintf(file,
           "listener %u 127.0.0.1\n"
           "allow_anonymous true\n"
@@ -104,10 +100,9 @@ static int write_configuration(const broker_options *options,
   for (size_t i = 0; i < options->line_count; i++)
     fprintf(file, "%s\n", options->lines[i]);
   if (fclose(file) != 0)
-    return iotops_error_configuration(err, "folder",
-                                      iotops_text_of(broker->folder),
-                                      "cannot write %s: %s", path,
-                                      strerror(errno));
+    return iotops_error_configuration(
+        err, "folder", iotops_text_of(broker->folder), "cannot write %s: %s",
+        path, strerror(errno));
   return 0;
 }
 
@@ -198,10 +193,10 @@ static int make_folder(const broker_options *options, broker *broker,
     snprintf(broker->folder, sizeof broker->folder, "%.200s/iotops-dev-XXXXXX",
              temporary != NULL && temporary[0] == '/' ? temporary : "/tmp");
     if (mkdtemp(broker->folder) == NULL)
-      return iotops_error_configuration(
-          err, "TMPDIR", iotops_text_of(temporary),
-          "cannot make a temporary folder %s: %s", broker->folder,
-          strerror(errno));
+      return iotops_error_configuration(err, "TMPDIR",
+                                        iotops_text_of(temporary),
+                                        "cannot make a temporary folder %s: %s",
+                                        broker->folder, strerror(errno));
     return 0;
   }
   if ((mkdir(options->folder, 0700) != 0 && errno != EEXIST) ||

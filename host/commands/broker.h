@@ -15,14 +15,14 @@
 #include "iotops/error.h"
 
 typedef struct broker_options {
-  uint16_t port;               /* 0: a free one */
-  const char *folder;          /* borrowed; NULL: temporary, removed at stop */
-  const char *log_file;        /* borrowed; NULL: broker.log in the folder */
-  const char *const *log_types;/* borrowed; mosquitto's log_type values */
-  size_t log_type_count;       /* 0: error, warning, notice */
-  const char *const *lines;    /* borrowed; added to the configuration */
+  uint16_t port;                /* 0: a free one */
+  const char *folder;           /* borrowed; NULL: temporary, removed at stop */
+  const char *log_file;         /* borrowed; NULL: broker.log in the folder */
+  const char *const *log_types; /* borrowed; mosquitto's log_type values */
+  size_t log_type_count;        /* 0: error, warning, notice */
+  const char *const *lines;     /* borrowed; added to the configuration */
   size_t line_count;
-  bool nagle;                  /* leave set_tcp_nodelay at its default, off */
+  bool nagle; /* leave set_tcp_nodelay at its default, off */
 } broker_options;
 
 typedef struct broker {

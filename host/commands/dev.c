@@ -45,7 +45,8 @@ static void print_help(void) {
       "iotops dev -- run scripts against a private broker\n\n"
       "usage: iotops dev [OPTION...] FILE|FOLDER...\n"
       "       iotops dev --broker-only [OPTION...]\n\n"
-      "Starts a mosquitto on a free port of 127.0.0.1, runs the scripts against "
+      "Starts a mosquitto on a free port of 127.0.0.1, runs the scripts "
+      "against "
       "it like\n"
       "`iotops run`, and takes the broker down at the end.  `iotops send`, "
       "`iotops invoke`\n"
@@ -53,7 +54,8 @@ static void print_help(void) {
       "configured.\n\n%s\n"
       "  --broker-only            the broker alone, without scripts\n"
       "  --port PORT              its port (a free one)\n"
-      "  --folder FOLDER          keep what it stores here (a temporary folder,\n"
+      "  --folder FOLDER          keep what it stores here (a temporary "
+      "folder,\n"
       "                           removed at the end)\n"
       "  --port-file FILE         write the port here once it can be reached\n"
       "  --broker-log FILE        its log (broker.log in its folder)\n"
@@ -122,10 +124,9 @@ static int write_port(const dev *dev, iotops_error *err) {
   FILE *file = fopen(aside, "we");
   if (file == NULL || fprintf(file, "%u\n", dev->running.port) < 0 ||
       fclose(file) != 0 || rename(aside, dev->port_file) != 0)
-    return iotops_error_configuration(err, "--port-file",
-                                      iotops_text_of(dev->port_file),
-                                      "cannot write %s: %s", dev->port_file,
-                                      strerror(errno));
+    return iotops_error_configuration(
+        err, "--port-file", iotops_text_of(dev->port_file),
+        "cannot write %s: %s", dev->port_file, strerror(errno));
   return 0;
 }
 
@@ -173,8 +174,7 @@ static int wait_alone(dev *dev) {
       report_death(dev, why);
       return COMMAND_REFUSED;
     }
-    if (sigwait(&set, &number) == 0 &&
-        (number == SIGTERM || number == SIGINT))
+    if (sigwait(&set, &number) == 0 && (number == SIGTERM || number == SIGINT))
       return COMMAND_DONE;
   }
 }

@@ -93,7 +93,9 @@ done:
   return result;
 }
 
-static bool lives(pid_t pid) { return kill(pid, 0) == 0 || errno == EPERM; }
+static bool lives(pid_t pid) {
+  return kill(pid, 0) == 0 || errno == EPERM;
+}
 
 int dev_record_read(dev_record *record, iotops_error *err) {
   if (load(record, err) != 0)
@@ -123,8 +125,7 @@ int dev_record_write(const broker *broker, iotops_error *err) {
   unlinkat(folder, "dev.json.new", 0);
   file = openat(folder, "dev.json.new",
                 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (json == NULL || file < 0 ||
-      json_dumpfd(json, file, JSON_COMPACT) != 0 ||
+  if (json == NULL || file < 0 || json_dumpfd(json, file, JSON_COMPACT) != 0 ||
       renameat(folder, "dev.json.new", folder, "dev.json") != 0) {
     iotops_error_set(err, IOTOPS_INVALID_STATE, "cannot write %s/dev.json: %s",
                      path, strerror(errno));
@@ -150,13 +151,13 @@ static void remove_record(void) {
 }
 
 void dev_record_remove(void) {
-  dev_record record;
+  dev_record record = {0};
   if (load(&record, NULL) == 0 && record.pid == getpid())
     remove_record();
 }
 
 void dev_record_clean(void) {
-  dev_record record;
+  dev_record record = {0};
   if (load(&record, NULL) != 0 || lives(record.pid))
     return;
   /* Only what we would have made ourselves: the record is data. */

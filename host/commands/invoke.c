@@ -18,19 +18,20 @@ typedef struct invoking {
 } invoking;
 
 static void print_help(void) {
-  printf("iotops invoke -- invoke a command and print its response\n\n"
-         "usage: iotops invoke [OPTION...] TOPIC [JSON]\n"
-         "       iotops invoke [OPTION...] --raw FILE TOPIC\n\n"
-         "TOPIC is the request topic, taken as it is.  JSON is the request; "
-         "without it the\nrequest is empty, - takes it from the standard "
-         "input.  The response goes to the\nstandard output as it came.\n\n"
-         "  --raw FILE            send the bytes of a file (-: standard input)\n"
-         "  --content-type TYPE   of --raw (application/octet-stream)\n"
-         "  --property NAME=VALUE add user data; may be repeated\n%s\n"
-         "Exit status: 0 the command was executed, 1 it was refused or failed, "
-         "2 arguments\nor configuration, 3 no connection, 4 no response in "
-         "time.\n\n  iotops invoke fans/f1/setSpeed '{\"rpm\": 1200}'\n",
-         tool_options_help);
+  printf(
+      "iotops invoke -- invoke a command and print its response\n\n"
+      "usage: iotops invoke [OPTION...] TOPIC [JSON]\n"
+      "       iotops invoke [OPTION...] --raw FILE TOPIC\n\n"
+      "TOPIC is the request topic, taken as it is.  JSON is the request; "
+      "without it the\nrequest is empty, - takes it from the standard "
+      "input.  The response goes to the\nstandard output as it came.\n\n"
+      "  --raw FILE            send the bytes of a file (-: standard input)\n"
+      "  --content-type TYPE   of --raw (application/octet-stream)\n"
+      "  --property NAME=VALUE add user data; may be repeated\n%s\n"
+      "Exit status: 0 the command was executed, 1 it was refused or failed, "
+      "2 arguments\nor configuration, 3 no connection, 4 no response in "
+      "time.\n\n  iotops invoke fans/f1/setSpeed '{\"rpm\": 1200}'\n",
+      tool_options_help);
 }
 
 static void print_payload(iotops_text payload) {
@@ -60,8 +61,8 @@ static void answered(void *user, const iotops_response *response,
     tool_finish(&invoking->tool, COMMAND_REFUSED);
     return;
   }
-  tool_finish(&invoking->tool, fflush(stdout) == 0 ? COMMAND_DONE
-                                                   : COMMAND_REFUSED);
+  tool_finish(&invoking->tool,
+              fflush(stdout) == 0 ? COMMAND_DONE : COMMAND_REFUSED);
 }
 
 static void go(tool *tool) {
@@ -120,8 +121,7 @@ int command_invoke(int argc, char **argv) {
   invoking.options.user_data = invoking.tool.properties;
   invoking.options.user_data_count = invoking.tool.property_count;
   const char *name = strrchr(argv[optind], '/');
-  options.command_name =
-      iotops_text_of(name != NULL ? name + 1 : argv[optind]);
+  options.command_name = iotops_text_of(name != NULL ? name + 1 : argv[optind]);
   options.request_topic_pattern = iotops_text_of(argv[optind]);
   invoking.tool.go = go;
   invoking.tool.user = &invoking;

@@ -9,8 +9,13 @@
 #include "commands/tool.h"
 #include "iotops/telemetry.h"
 
-enum { SEND_RAW = TOOL_OPTION_END, SEND_TYPE, SEND_QOS, SEND_RETAIN,
-       SEND_EXPIRY };
+enum {
+  SEND_RAW = TOOL_OPTION_END,
+  SEND_TYPE,
+  SEND_QOS,
+  SEND_RETAIN,
+  SEND_EXPIRY
+};
 
 typedef struct sending {
   tool tool;
@@ -20,22 +25,23 @@ typedef struct sending {
 } sending;
 
 static void print_help(void) {
-  printf("iotops send -- send one telemetry message\n\n"
-         "usage: iotops send [OPTION...] TOPIC JSON\n"
-         "       iotops send [OPTION...] --raw FILE TOPIC\n\n"
-         "TOPIC is taken as it is: no namespace is put before it, no token is "
-         "replaced.\nJSON is sent byte by byte; - takes it from the standard "
-         "input.\n\n"
-         "  --raw FILE            send the bytes of a file (-: standard input)\n"
-         "  --content-type TYPE   of --raw (application/octet-stream)\n"
-         "  --qos 0|1             (1)\n"
-         "  --retain              have the broker keep it as the topic's last\n"
-         "  --expiry SECONDS      the broker forgets it after so long (10)\n"
-         "  --property NAME=VALUE add user data; may be repeated\n%s\n"
-         "Exit status: 0 the broker has it, 1 the broker refused it, 2 "
-         "arguments or\nconfiguration, 3 no connection, 4 no answer in time."
-         "\n\n  iotops send sensors/s1/temperature '{\"celsius\": 95}'\n",
-         tool_options_help);
+  printf(
+      "iotops send -- send one telemetry message\n\n"
+      "usage: iotops send [OPTION...] TOPIC JSON\n"
+      "       iotops send [OPTION...] --raw FILE TOPIC\n\n"
+      "TOPIC is taken as it is: no namespace is put before it, no token is "
+      "replaced.\nJSON is sent byte by byte; - takes it from the standard "
+      "input.\n\n"
+      "  --raw FILE            send the bytes of a file (-: standard input)\n"
+      "  --content-type TYPE   of --raw (application/octet-stream)\n"
+      "  --qos 0|1             (1)\n"
+      "  --retain              have the broker keep it as the topic's last\n"
+      "  --expiry SECONDS      the broker forgets it after so long (10)\n"
+      "  --property NAME=VALUE add user data; may be repeated\n%s\n"
+      "Exit status: 0 the broker has it, 1 the broker refused it, 2 "
+      "arguments or\nconfiguration, 3 no connection, 4 no answer in time."
+      "\n\n  iotops send sensors/s1/temperature '{\"celsius\": 95}'\n",
+      tool_options_help);
 }
 
 static void sent(void *user, const iotops_error *err) {

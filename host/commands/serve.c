@@ -5,17 +5,25 @@
 #include "commands/command.h"
 
 const char serve_options_help[] =
-    "  --drain SECONDS          at the end, and when a script is replaced, let\n"
+    "  --drain SECONDS          at the end, and when a script is replaced, "
+    "let\n"
     "                           running handlers take this long (20)\n"
-    "  --grant-timeout SECONDS  a reload waits this long for the broker to grant\n"
+    "  --grant-timeout SECONDS  a reload waits this long for the broker to "
+    "grant\n"
     "                           new subscriptions (10)\n"
-    "  --end-session            at the end, have the broker forget the session;\n"
-    "                           without it the broker queues for the next start\n"
-    "  --client-id ID           the MQTT client id; overrides the configured one\n"
-    "  --set NAME=VALUE         overrides a setting: keep_alive, session_expiry,\n"
+    "  --end-session            at the end, have the broker forget the "
+    "session;\n"
+    "                           without it the broker queues for the next "
+    "start\n"
+    "  --client-id ID           the MQTT client id; overrides the configured "
+    "one\n"
+    "  --set NAME=VALUE         overrides a setting: keep_alive, "
+    "session_expiry,\n"
     "                           receive_max, publish_queue_qos1, ...\n"
-    "  --log-level LEVEL        trace, debug, info (default), warn, error, off\n"
-    "  --log-format FORMAT      text, json, auto (default: text on a terminal)\n"
+    "  --log-level LEVEL        trace, debug, info (default), warn, error, "
+    "off\n"
+    "  --log-format FORMAT      text, json, auto (default: text on a "
+    "terminal)\n"
     "  -h, --help               this text\n";
 
 static int add_setting(const char *command, serve_options *options,

@@ -18,7 +18,8 @@ typedef struct serve_options {
   const char *client_id; /* borrowed; NULL: the configured one */
 } serve_options;
 
-#define SERVE_OPTIONS_INIT { .host = HOST_OPTIONS_INIT }
+#define SERVE_OPTIONS_INIT                                                     \
+  { .host = HOST_OPTIONS_INIT }
 
 /* Values of the options below, for getopt_long(); a command's own start at
 ** SERVE_OPTION_END. */
@@ -55,8 +56,7 @@ int serve_option(const char *command, serve_options *options, int option,
                  const char *value);
 
 /* Applies --set and --client-id to the host's settings. */
-int serve_settings(const serve_options *options, host *host,
-                   iotops_error *err);
+int serve_settings(const serve_options *options, host *host, iotops_error *err);
 
 /* The exit status of a host's result. */
 int serve_status(host_result result);

@@ -24,7 +24,8 @@ const char tool_options_help[] =
     "  --timeout SECONDS     give up after so long (10)\n"
     "  --verbose             say what happens on the connection\n"
     "  -h, --help            this text\n\n"
-    "The broker is the one that the AIO_* environment variables name, else that "
+    "The broker is the one that the AIO_* environment variables name, else "
+    "that "
     "of a\nrunning `iotops dev`.\n";
 
 void tool_init(tool *tool, const char *verb) {
@@ -43,8 +44,7 @@ int tool_option(tool *tool, int option, const char *value) {
   case TOOL_TIMEOUT:
     if (!command_seconds(value, &tool->timeout_ms))
       return command_usage_error(
-          tool->verb, "--timeout takes seconds, such as 10, not \"%s\"",
-          value);
+          tool->verb, "--timeout takes seconds, such as 10, not \"%s\"", value);
     return COMMAND_DONE;
   case TOOL_VERBOSE:
     tool->verbose = true;
@@ -53,8 +53,10 @@ int tool_option(tool *tool, int option, const char *value) {
     equals = strchr(value, '=');
     if (equals == NULL || tool->property_count == TOOL_PROPERTIES)
       return command_usage_error(
-          tool->verb, "--property takes NAME=VALUE, at most %d times, not "
-          "\"%s\"", TOOL_PROPERTIES, value);
+          tool->verb,
+          "--property takes NAME=VALUE, at most %d times, not "
+          "\"%s\"",
+          TOOL_PROPERTIES, value);
     tool->properties[tool->property_count++] = (iotops_user_property){
         {value, (size_t)(equals - value)}, iotops_text_of(equals + 1)};
     return COMMAND_DONE;
@@ -76,7 +78,7 @@ static int set(tool *tool, const char *name, const char *value,
 }
 
 static int find_broker(tool *tool, iotops_error *err) {
-  dev_record record;
+  dev_record record = {0};
   iotops_error why;
   char port[8];
   if (is_set("CONNECTOR_CONFIGURATION_MOUNT_PATH"))
@@ -289,10 +291,9 @@ int tool_payload(const tool *tool, const char *json, const char *raw,
   }
   if (raw != NULL)
     return COMMAND_DONE;
-  json_t *value = json_loadb(payload->data, payload->size,
-                             JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL |
-                                 JSON_ALLOW_NUL,
-                             &failure);
+  json_t *value = json_loadb(
+      payload->data, payload->size,
+      JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &failure);
   if (value == NULL) {
     free(*owned);
     *owned = NULL;

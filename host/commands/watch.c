@@ -172,8 +172,7 @@ static void print_text(const iotops_message *message) {
 
 /* ----------------------------------------------------------------- work -- */
 
-static void arrived(void *user, const iotops_message *message,
-                    iotops_ack ack) {
+static void arrived(void *user, const iotops_message *message, iotops_ack ack) {
   watching *watching = user;
   if (watching->count == 0 || watching->seen < watching->count) {
     watching->seen++;

@@ -250,16 +250,14 @@ static size_t publishes_in_hand(const host *host) {
   return publishes;
 }
 
-/* Leaves the session; `drain_ms` for what is written already. */
-static void leave(host *host, uint64_t drain_ms) {
-  iotops_exit_options options = IOTOPS_EXIT_OPTIONS_INIT;
-  options.drain_ms = drain_ms;
+/* Leaves the session: what was to be finished is, or has had its time. */
+static void leave(host *host) {
   host->phase = HOST_LEAVING;
   iotops_timer_stop(host->context, &host->limit);
   iotops_task_cancel(host->context, &host->finish);
   if (!host->options.end_session)
-    iotops_session_detach(host->session, &options);
-  else if (iotops_session_exit(host->session, &options, NULL) != 0)
+    iotops_session_detach(host->session, NULL);
+  else if (iotops_session_exit(host->session, NULL, NULL) != 0)
     iotops_session_force_exit(host->session);
 }
 
@@ -275,7 +273,7 @@ static void look_finished(iotops_task *task) {
     /* Their answers do not pass by here: look again a little later. */
     iotops_timer_start(host->context, &host->limit, left < 10 ? left : 10);
   } else {
-    leave(host, 0);
+    leave(host);
   }
 }
 
@@ -291,13 +289,15 @@ static void limit_passed(iotops_timer *timer) {
          "%zu calls have not ended within %.1f s; the broker will deliver "
          "their messages again",
          calls, (double)host->options.drain_ms / 1000.0);
-  leave(host, 0);
+  leave(host);
 }
 
 static void stop(host *host) {
   size_t calls = calls_in_hand(host);
-  note(host, IOTOPS_LOG_INFO, "stopping: %zu calls in hand, up to %.1f s for "
-       "them", calls, (double)host->options.drain_ms / 1000.0);
+  note(host, IOTOPS_LOG_INFO,
+       "stopping: %zu calls in hand, up to %.1f s for "
+       "them",
+       calls, (double)host->options.drain_ms / 1000.0);
   host->phase = HOST_FINISHING;
   watch_close(host->watch);
   host->watch = NULL;
@@ -312,10 +312,7 @@ static void stop_now(host *host) {
     _exit(130); /* told a third time: not even the broker is waited for */
   note(host, IOTOPS_LOG_WARN, "stopping at once");
   host->result = HOST_INTERRUPTED;
-  if (host->phase == HOST_FINISHING)
-    leave(host, 0);
-  else
-    iotops_session_force_exit(host->session);
+  leave(host);
 }
 
 void host_call_ended(host *host) {
@@ -370,8 +367,7 @@ static void ended(void *user, const iotops_error *err) {
   iotops_session_metrics metrics;
   iotops_session_get_metrics(host->session, &metrics);
   if (err != NULL && host->phase < HOST_LEAVING) {
-    host->result =
-        metrics.connects > 0 ? HOST_SESSION_LOST : HOST_UNREACHABLE;
+    host->result = metrics.connects > 0 ? HOST_SESSION_LOST : HOST_UNREACHABLE;
     note(host, IOTOPS_LOG_ERROR, "the session has ended: %s", err->message);
   }
   host->phase = HOST_ENDED;

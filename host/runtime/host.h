@@ -78,9 +78,9 @@ struct host {
   struct signals *signals;
   host_phase phase;
   host_result result;
-  uint64_t stop_ms;    /* when FINISHING ends at the latest, on mono_ms */
-  iotops_timer limit;  /* of FINISHING */
-  iotops_task finish;  /* looks whether the last call has ended */
+  uint64_t stop_ms;   /* when FINISHING ends at the latest, on mono_ms */
+  iotops_timer limit; /* of FINISHING */
+  iotops_task finish; /* looks whether the last call has ended */
 };
 
 /*

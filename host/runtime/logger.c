@@ -88,8 +88,7 @@ static void put_text(line *line, iotops_text text, size_t limit, bool json) {
   size_t left = text.data == NULL ? 0 : text.size;
   size_t used = 0;
   /* Room for the longest escape, so that none is cut in the middle. */
-  while (left > 0 && used < limit &&
-         line->size + 8 < LINE_SIZE - TAIL_SIZE) {
+  while (left > 0 && used < limit && line->size + 8 < LINE_SIZE - TAIL_SIZE) {
     size_t width = character_size(at, left);
     put_character(line, at, width, json);
     if (width == 0)
@@ -217,10 +216,9 @@ void logger_init(logger *logger, int fd, logger_format format) {
   const char *no_colour = getenv("NO_COLOR");
   bool terminal = isatty(fd) != 0;
   logger->fd = fd;
-  logger->json =
-      format == LOGGER_JSON || (format == LOGGER_AUTO && !terminal);
-  logger->colour = terminal && !logger->json &&
-                   (no_colour == NULL || no_colour[0] == '\0');
+  logger->json = format == LOGGER_JSON || (format == LOGGER_AUTO && !terminal);
+  logger->colour =
+      terminal && !logger->json && (no_colour == NULL || no_colour[0] == '\0');
 }
 
 void logger_write(void *user, const iotops_log_record *record) {

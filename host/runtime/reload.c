@@ -141,8 +141,7 @@ static void close_rest(script_state *old, const bool *passed_on) {
 static void log_commit(const reload *reload, size_t opened) {
   script *script = reload->script;
   script_state *now = script->current;
-  uint64_t took =
-      iotops_mono_ms(script->host->context) - reload->began_ms;
+  uint64_t took = iotops_mono_ms(script->host->context) - reload->began_ms;
   if (now->generation == 1)
     script_log(script, now->generation, IOTOPS_LOG_INFO,
                "loaded: %zu endpoints", now->endpoint_count);
@@ -246,8 +245,9 @@ void reload_begin(script *script) {
   script_state *staged =
       state_load(script, script->generation + 1, &tried, &err);
   if (staged == NULL) {
-    log_failure(script, script->current != NULL ? "cannot reload"
-                                                : "cannot load", &err);
+    log_failure(script,
+                script->current != NULL ? "cannot reload" : "cannot load",
+                &err);
     source_clear(&script->refused);
     script->refused = tried;
     return;

@@ -16,20 +16,20 @@ struct reload;
 
 typedef struct script script;
 struct script {
-  struct host *host;     /* borrowed */
-  char *name;            /* owned; the file's name without .lua */
-  char *path;            /* owned */
-  char *folder;          /* owned; where its modules are */
-  script_client client;  /* outlives every state */
-  script_state *current; /* owned; NULL: none serves */
+  struct host *host;      /* borrowed */
+  char *name;             /* owned; the file's name without .lua */
+  char *path;             /* owned */
+  char *folder;           /* owned; where its modules are */
+  script_client client;   /* outlives every state */
+  script_state *current;  /* owned; NULL: none serves */
   script_state *draining; /* owned list */
-  struct reload *reload; /* owned; NULL: none is under way */
-  uint64_t generation;   /* the last that served */
+  struct reload *reload;  /* owned; NULL: none is under way */
+  uint64_t generation;    /* the last that served */
   uint64_t reload_serial; /* number of the last reload that was tried */
-  source refused;        /* what could not be loaded; count 0: nothing */
-  bool retry;            /* at the next connect */
-  bool from_folder;      /* found in a folder: goes when its file goes */
-  bool missing;          /* its file is gone, and that was said */
+  source refused;         /* what could not be loaded; count 0: nothing */
+  bool retry;             /* at the next connect */
+  bool from_folder;       /* found in a folder: goes when its file goes */
+  bool missing;           /* its file is gone, and that was said */
   script *next;
 };
 

@@ -194,8 +194,7 @@ static void remove_receiver(iotops_mqtt_client *base,
 static bool matches_any(const iotops_message *message,
                         const char *const *filters, size_t count) {
   for (size_t i = 0; i < count; i++)
-    if (iotops_topic_filter_matches(iotops_text_of(filters[i]),
-                                    message->topic))
+    if (iotops_topic_filter_matches(iotops_text_of(filters[i]), message->topic))
       return true;
   return false;
 }
@@ -239,7 +238,9 @@ void script_client_release(script_client *client, const char *const *filters,
     ;
 }
 
-void script_client_shut(script_client *client) { client->shut = true; }
+void script_client_shut(script_client *client) {
+  client->shut = true;
+}
 
 /* --------------------------------------------------------- connection -- */
 

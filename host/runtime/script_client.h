@@ -29,19 +29,19 @@ typedef struct script_counters {
   uint64_t stale;        /* settled after it: the broker delivers them again */
   uint64_t reloads;
   uint64_t failed_reloads;
-  uint64_t busy_us;      /* time spent in Lua */
-  uint64_t longest_us;   /* the longest turn */
+  uint64_t busy_us;    /* time spent in Lua */
+  uint64_t longest_us; /* the longest turn */
 } script_counters;
 
 typedef struct script_client {
-  iotops_mqtt_client base; /* what the script's module is given */
+  iotops_mqtt_client base;     /* what the script's module is given */
   iotops_mqtt_client *session; /* borrowed */
   script_counters counters;
   struct client_receiver *receivers; /* owned */
   struct client_publish *spare;      /* owned; finished, to be used again */
   size_t publishing;                 /* publishes not answered yet */
-  bool holding; /* receivers that are made now hold their messages */
-  bool shut;    /* endpoints get nothing any more */
+  bool holding;  /* receivers that are made now hold their messages */
+  bool shut;     /* endpoints get nothing any more */
   bool endpoint; /* receivers that are made now belong to an endpoint */
 } script_client;
 

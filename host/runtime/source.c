@@ -8,9 +8,8 @@
 #include <unistd.h>
 
 static source_stamp stamp_of(const struct stat *info) {
-  source_stamp stamp = {.device = info->st_dev,
-                        .node = info->st_ino,
-                        .size = info->st_size};
+  source_stamp stamp = {
+      .device = info->st_dev, .node = info->st_ino, .size = info->st_size};
   stamp.modified_ns =
       (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
   return stamp;

@@ -23,9 +23,9 @@ struct script_state {
   source source;                   /* what it was made from */
   iotops_lua_endpoint **endpoints; /* owned array; Lua owns the endpoints */
   size_t endpoint_count;
-  size_t memory;      /* bytes that Lua holds */
-  uint64_t turn_ns;   /* when the running turn began */
-  unsigned depth;     /* turns inside each other */
+  size_t memory;    /* bytes that Lua holds */
+  uint64_t turn_ns; /* when the running turn began */
+  unsigned depth;   /* turns inside each other */
   bool draining;
   iotops_task idle;      /* looks whether the last call has ended */
   iotops_timer deadline; /* of draining */

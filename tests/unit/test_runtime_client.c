@@ -250,9 +250,9 @@ static void a_publish_that_is_not_accepted_leaves_nothing(void **state) {
   iotops_message message = IOTOPS_MESSAGE_INIT;
   int told = 0;
   f->session.refuse = true;
-  assert_int_equal(iotops_mqtt_publish(&f->client.base, &message, noted, &told,
-                                       NULL, NULL),
-                   -1);
+  assert_int_equal(
+      iotops_mqtt_publish(&f->client.base, &message, noted, &told, NULL, NULL),
+      -1);
   assert_int_equal(f->client.publishing, 0);
   assert_int_equal(told, 0);
   iotops_receiver *receiver = NULL;

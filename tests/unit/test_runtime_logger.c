@@ -82,8 +82,9 @@ static void quotes_line_ends_and_control_characters_are_escaped(void **state) {
 
 static void bytes_that_are_no_text_are_replaced(void **state) {
   (void)state;
-  const char *const broken[] = {"\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80",
-                                "\xf4\x90\x80\x80", "\xe2\x82"};
+  const char *const broken[] = {
+      "\xff",    "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+      "\xe2\x82"};
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
     iotops_log_record record = record_of(broken[i]);
     json_t *json = parsed(&record);
