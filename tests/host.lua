@@ -24,7 +24,7 @@ end
 function host.run(broker, client_id, ...)
   local running = process.start({ host.program, "run", "--log-format", "json", ... },
     { env = broker:environment(client_id) })
-  running:line("loaded: ", 15)
+  running:line("subscribed: ", 15)
   return running
 end
 

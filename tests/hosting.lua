@@ -56,7 +56,7 @@ function Place:noted(name)
   return hosting.lines(self.folder .. "/" .. name)
 end
 
---- Starts `iotops run` and waits until it is connected.
+--- Starts `iotops run` and waits until messages reach a script.
 ---@param paths string[]
 ---@param options? {args: string[]?, env: table?, unconnected: boolean?}
 ---@return process.Process
@@ -73,12 +73,12 @@ function Place:run(paths, options)
   return host
 end
 
---- Waits until the host is connected.
+--- Waits until messages reach a script of the host.
 function hosting.connected(host)
-  process.eventually("the host is connected", function()
+  process.eventually("the host has its subscriptions", function()
     if host.code then error("the host has ended:\n" .. host:text(), 0) end
     for _, line in ipairs(host.err) do
-      if line:find('"message":"connected') then return true end
+      if line:find('"message":"subscribed', 1, true) then return true end
     end
   end)
 end

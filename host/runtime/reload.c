@@ -38,11 +38,24 @@ static void free_reload(reload *reload) {
 
 /* ------------------------------------------------------------- grants -- */
 
+/* A grant that the serving generation went ahead of. */
+static void granted_later(script *script, const char *filter,
+                          const iotops_error *err) {
+  if (err != NULL && err->kind != IOTOPS_CANCELLATION)
+    script_log(script, script->generation, IOTOPS_LOG_ERROR,
+               "nothing will be received by %s: %s", filter, err->message);
+  if (--script->ungranted == 0 && err == NULL)
+    script_log(script, script->generation, IOTOPS_LOG_INFO,
+               "subscribed: messages reach it");
+}
+
 static void granted(void *user, const iotops_error *err) {
   grant *grant = user;
   script *script = grant->script;
   reload *reload = script->reload;
-  if (reload != NULL && reload->serial == grant->serial) {
+  if (grant->serial == 0) {
+    granted_later(script, grant->filter, err);
+  } else if (reload != NULL && reload->serial == grant->serial) {
     if (err != NULL && !reload->failed) {
       reload->failed = true;
       iotops_error_set(&reload->error, err->kind, "subscription to %s: %s",
@@ -51,10 +64,6 @@ static void granted(void *user, const iotops_error *err) {
     reload->awaited--;
     if (reload->awaited == 0 || reload->failed)
       iotops_task_soon(script->host->context, &reload->decide);
-  } else if (err != NULL && err->kind != IOTOPS_CANCELLATION) {
-    script_log(script, script->generation, IOTOPS_LOG_ERROR,
-               "nothing will be received by %s: %s", grant->filter,
-               err->message);
   }
   iotops_free(script->host->context, grant);
 }
@@ -85,6 +94,8 @@ static int open_endpoint(script *script, iotops_lua_endpoint *endpoint,
   }
   if (waiter != NULL)
     waiter->awaited++;
+  else
+    script->ungranted++;
   return 0;
 }
 

@@ -26,6 +26,7 @@ struct script {
   struct reload *reload;  /* owned; NULL: none is under way */
   uint64_t generation;    /* the last that served */
   uint64_t reload_serial; /* number of the last reload that was tried */
+  size_t ungranted;       /* subscriptions that it serves without so far */
   source refused;         /* what could not be loaded; count 0: nothing */
   bool retry;             /* at the next connect */
   bool from_folder;       /* found in a folder: goes when its file goes */

@@ -67,7 +67,6 @@ describe("iotops dev", function()
     local running = dev(folder .. "/fan.lua")
     local _, port = running:line("port (%d+), log")
     hosting.connected(running)
-    process.pass(0.2)
     local invoked = tool("invoke", "fans/f1/setSpeed", '{"rpm":5}')
     assert.equal(0, invoked.code, invoked:text())
     assert.same({ rpm = 5 }, cjson.decode(invoked.out[1]))
@@ -104,7 +103,7 @@ describe("iotops dev", function()
     for _, what in ipairs { "--broker-only", folder .. "/a.lua" } do
       local running = dev(what)
       running:line("port (%d+), log")
-      if what ~= "--broker-only" then hosting.connected(running) end
+      if what ~= "--broker-only" then hosting.record(running, "loaded") end
       uv.kill(broker_pid(running), "sigkill")
       assert.equal(1, (running:wait(5)))
       assert.truthy(running:text():find("the broker has ended (killed by signal 9)", 1, true))

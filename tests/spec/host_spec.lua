@@ -19,107 +19,6 @@ describe("iotops run", function()
     place = nil
   end)
 
-  it("handles telemetry of a foreign client and is heard by one", function()
-    place = hosting.place()
-    local script = place:script("echo", [[
-      local iotops = require "iotops"
-      iotops.on_telemetry("in/{name}", function(value, message)
-        iotops.send("out/{name}", { twice = value.n * 2 }, { tokens = message.tokens })
-      end)
-      iotops.run()
-    ]])
-    place:run { script }
-    local listener = process.start { "mosquitto_sub", "-V", "5", "-p",
-      tostring(place.broker.port), "-t", "out/#", "-C", "1", "-F", "%t %p" }
-    process.pass(0.3)
-    place:publish("in/a", '{"n": 21}', "-D", "publish", "content-type", "application/json")
-    assert.equal(0, (listener:wait(5)))
-    assert.same({ 'out/a {"twice":42}' }, listener.out)
-  end)
-
-  it("answers a request that a foreign client put together by hand", function()
-    place = hosting.place()
-    local script = place:script("fan", [[
-      local iotops = require "iotops"
-      iotops.on_command("fans/f1/setSpeed", function(request)
-        return { accepted = request.rpm <= 1000 }
-      end)
-    ]])
-    place:run { script }
-    local asked = process.run { "mosquitto_rr", "-V", "5", "-p",
-      tostring(place.broker.port), "-q", "1", "-t", "fans/f1/setSpeed",
-      "-e", "clients/foreign/fans/f1/setSpeed", "-m", '{"rpm": 900}', "-W", "5",
-      "-D", "publish", "content-type", "application/json",
-      "-D", "publish", "correlation-data", "0123456789abcdef",
-      "-D", "publish", "message-expiry-interval", "10",
-      "-D", "publish", "user-property", "__protVer", "1.0",
-      "-D", "publish", "user-property", "__srcId", "foreign" }
-    assert.equal(0, asked.code, asked:text())
-    assert.same({ '{"accepted":true}' }, asked.out)
-  end)
-
-  it("acknowledges only what was handled, and handles again after a crash", function()
-    place = hosting.place { log_all = true }
-    local script = place:script("slow", NOTES .. [[
-      iotops.on_telemetry("slow/work", function(value)
-        note("begun", tostring(value.n))
-        iotops.sleep(1)
-        note("ended", tostring(value.n))
-      end)
-    ]])
-    local host = place:run { script }
-    place:publish("slow/work", '{"n":1}')
-    place:await_notes("begun", 1)
-    host:signal_with("sigkill")
-    host:wait()
-    local _, acknowledged = place:acknowledgements("slow/work")
-    assert.same({}, acknowledged)
-    place:run { script }
-    place:await_notes("ended", 1)
-    assert.same({ "1", "1" }, place:noted("begun"))
-    assert.same({ "1" }, place:noted("ended"))
-    process.eventually("the acknowledgement", function()
-      _, acknowledged = place:acknowledgements("slow/work")
-      return #acknowledged == 1
-    end)
-  end)
-
-  it("acknowledges in order of receipt whatever order handlers end in", function()
-    place = hosting.place { log_all = true }
-    local script = place:script("reverse", NOTES .. [[
-      iotops.on_telemetry("reverse/work", function(value)
-        iotops.sleep((10 - value.n) * 0.1)
-        note("ended", tostring(value.n))
-      end, { concurrency = 10 })
-    ]])
-    place:run { script }
-    for n = 0, 9 do place:publish("reverse/work", ('{"n":%d}'):format(n)) end
-    -- The messages come one by one, each a few milliseconds after the other.
-    local ended = place:await_notes("ended", 10)
-    assert.same({ "9", "8", "7", "6", "5", "4", "3", "2", "1", "0" }, ended)
-    process.eventually("ten acknowledgements", function()
-      return #select(2, place:acknowledgements("reverse/work")) == 10
-    end)
-    local sent, acknowledged = place:acknowledgements("reverse/work")
-    assert.same(sent, acknowledged)
-  end)
-
-  it("handles after the next start what came while it was stopped", function()
-    place = hosting.place()
-    local script = place:script("work", NOTES .. [[
-      iotops.on_telemetry("work", function(value) note("done", tostring(value.n)) end)
-    ]])
-    local host = place:run { script }
-    place:publish("work", '{"n":1}')
-    place:await_notes("done", 1)
-    hosting.stop(host)
-    place:publish("work", '{"n":2}')
-    place:publish("work", '{"n":3}')
-    host = place:run { script }
-    assert.same({ "1", "2", "3" }, place:await_notes("done", 3))
-    hosting.stop(host)
-  end)
-
   it("finishes running handlers before it leaves", function()
     place = hosting.place { log_all = true }
     local script = place:script("slow", NOTES .. [[
@@ -244,8 +143,7 @@ describe("iotops run", function()
     place:script("bad", NOTES .. [[
       iotops.on_telemetry("bad", function() note("done", "bad") end)
     ]])
-    hosting.record(host, "loaded", 2)
-    process.pass(0.2)
+    hosting.record(host, "subscribed", 2)
     place:publish("bad", "{}")
     assert.same({ "good", "bad" }, place:await_notes("done", 2))
   end)
