@@ -22,6 +22,7 @@ typedef struct topic_level {
 
 typedef struct topic_pattern {
   iotops_context *context; /* borrowed */
+  const char *property;    /* borrowed: names the pattern in errors */
   char *text;              /* owned: resolved, then names and values */
   size_t text_size;        /* of the resolved pattern */
   topic_level *levels;     /* owned */
@@ -40,9 +41,9 @@ int topic_namespace_check(iotops_text topic_namespace, iotops_error *err);
 int share_group_check(iotops_text group, iotops_error *err);
 
 /*
-** Makes `pattern`, which must be zeroed or cleared, from its text.  Fails with
-** invalid configuration, in this order: topic_namespace, `property` (with
-** `text` as value), a token's name.
+** Makes `pattern`, which must be zeroed or cleared, from its text; `property`
+** must outlive it.  Fails with invalid configuration, in this order:
+** topic_namespace, `property` (with `text` as value), a token's name.
 */
 int topic_pattern_init(topic_pattern *pattern, iotops_context *context,
                        const char *property, iotops_text text,
@@ -55,7 +56,7 @@ void topic_pattern_clear(topic_pattern *pattern);
 /*
 ** The filter form in `buffer`, which is reset first; an absent group: not
 ** shared.  Fails when memory is short or with invalid configuration,
-** `topic_pattern`, when it is longer than MQTT allows.
+** `property`, when it is longer than MQTT allows.
 */
 int topic_pattern_filter(const topic_pattern *pattern, iotops_text group,
                          text_buffer *buffer, iotops_error *err);

@@ -11,8 +11,6 @@
 
 #include "iotops/mqtt_client.h"
 
-enum { STUB_MAX = 20000 };
-
 typedef enum stub_kind {
   STUB_PUBLISH,
   STUB_SUBSCRIBE,

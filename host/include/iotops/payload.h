@@ -55,6 +55,17 @@ IOTOPS_API bool iotops_application_error(const iotops_user_property *pairs,
                                          size_t count, iotops_text *code,
                                          iotops_text *payload);
 
+/*
+** Writes an application error as one or two pairs of user data, views of the
+** arguments; a blank payload is left out.  Fails with invalid configuration:
+** `AppErrCode` when the code is blank, `metadata`.
+*/
+IOTOPS_API int iotops_application_error_pairs(iotops_text code,
+                                              iotops_text payload,
+                                              iotops_user_property pairs[2],
+                                              size_t *count,
+                                              iotops_error *err);
+
 #ifdef __cplusplus
 }
 #endif
