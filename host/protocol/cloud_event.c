@@ -80,7 +80,7 @@ static const char *fault_of(const attribute *attribute, iotops_text text) {
   int64_t ms;
   if (text.size == 0)
     return "is empty";
-  if (!text_is_clean(text) || text.size > PROPERTY_TEXT_MAX)
+  if (!property_text_valid(text) || text.size > PROPERTY_TEXT_MAX)
     return "is not UTF-8 without control characters";
   if (attribute->at == offsetof(iotops_cloud_event, source) &&
       !uri_is_reference(text))

@@ -76,7 +76,7 @@ int iotops_format_accepts(iotops_format format, const iotops_payload *payload,
 /* ------------------------------------------------------------- user data -- */
 
 static bool may_send(iotops_text text) {
-  return text.size <= PROPERTY_TEXT_MAX && text_is_clean(text);
+  return text.size <= PROPERTY_TEXT_MAX && property_text_valid(text);
 }
 
 int iotops_user_data_check(const iotops_user_property *pairs, size_t count,

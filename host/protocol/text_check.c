@@ -42,24 +42,16 @@ static bool is_control(const unsigned char *at) {
          (at[0] == 0xC2 && at[1] >= 0x80 && at[1] <= 0x9F);
 }
 
-static bool check(iotops_text text, bool controls) {
+bool property_text_valid(iotops_text text) {
   const unsigned char *at = (const unsigned char *)text.data;
   for (size_t left = text.size; left > 0;) {
     size_t size = character(at, left);
-    if (size == 0 || (!controls && is_control(at)))
+    if (size == 0 || is_control(at))
       return false;
     at += size;
     left -= size;
   }
   return true;
-}
-
-bool text_is_clean(iotops_text text) {
-  return check(text, false);
-}
-
-bool text_is_utf8(iotops_text text) {
-  return check(text, true);
 }
 
 size_t text_sanitise(iotops_text text, char *out, size_t size) {

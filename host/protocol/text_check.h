@@ -5,15 +5,12 @@
 #ifndef PROTOCOL_TEXT_CHECK_H
 #define PROTOCOL_TEXT_CHECK_H
 
-#include "iotops/api.h"
+#include "context/text.h" /* text_is_utf8 */
 
 enum { PROPERTY_TEXT_MAX = 65535 }; /* bytes of an MQTT string */
 
-/* True when `text` may be sent; an absent text may. */
-bool text_is_clean(iotops_text text);
-
-/* True when `text` is well-formed UTF-8 (controls allowed). */
-bool text_is_utf8(iotops_text text);
+/* True when `text` may be sent, its length aside; an absent text may. */
+bool property_text_valid(iotops_text text);
 
 /*
 ** Copies `text` without what may not be sent into `out`, which has room for
