@@ -14,10 +14,16 @@ typedef struct iotops_stream iotops_stream;
 
 typedef struct iotops_stream_events {
   void (*opened)(void *user); /* TCP and TLS are up */
-  /* Bytes may be read, or the end may be met: call read until it would block. */
+  /*
+  ** Bytes may be read, or the end may be met.  Who does not read until it
+  ** would block is called again on the loop's next turn.
+  */
   void (*readable)(void *user);
   void (*writable)(void *user); /* after write took less than it was given */
-  /* The attempt failed or the stream broke; once, last. */
+  /*
+  ** The attempt failed, the stream broke or the peer closed it; once, last.
+  ** Read or write may have told it before; close prevents it.
+  */
   void (*failed)(void *user, const iotops_error *err);
   void *user;
 } iotops_stream_events;
@@ -31,7 +37,11 @@ enum {
 typedef struct iotops_stream_ops {
   /* Bytes read (> 0) or one of the codes. */
   ptrdiff_t (*read)(iotops_stream *stream, void *bytes, size_t size);
-  /* Bytes taken (>= 0, 0 when it would block) or IOTOPS_STREAM_BROKEN. */
+  /*
+  ** Bytes taken (>= 0, 0 when it would block) or IOTOPS_STREAM_BROKEN.  When
+  ** it took less than it was given, the next write begins with the bytes left
+  ** over and is no shorter than they were.
+  */
   ptrdiff_t (*write)(iotops_stream *stream, const void *bytes, size_t size);
   /* Reading stops or goes on; a paused stream gives no readable events. */
   void (*pause)(iotops_stream *stream, bool paused);
