@@ -63,6 +63,7 @@ int serve_option(const char *command, serve_options *options, int option,
                                  "error or off, not \"%s\"",
                                  value);
     options->host.log_level = (iotops_log_level)level;
+    options->has_log_level = true;
     return COMMAND_DONE;
   case SERVE_LOG_FORMAT:
     if (!logger_format_from(value, &options->host.log_format))
@@ -99,6 +100,8 @@ int serve_settings(const serve_options *options, host *host,
                             err) != 0)
       return -1;
   }
+  if (options->has_log_level)
+    iotops_log_set_level(host->context, options->host.log_level);
   if (options->client_id != NULL)
     return iotops_settings_set(host->settings, "client_id",
                                iotops_text_of(options->client_id), err);

@@ -16,6 +16,7 @@ typedef struct serve_options {
   const char *settings[SERVE_SETTINGS]; /* borrowed; NAME=VALUE */
   size_t setting_count;
   const char *client_id; /* borrowed; NULL: the configured one */
+  bool has_log_level;    /* it was said: mounted files do not change it */
 } serve_options;
 
 #define SERVE_OPTIONS_INIT                                                     \

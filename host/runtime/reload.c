@@ -6,8 +6,10 @@
 
 /* One grant that is waited for; outlives its reload when that is given up. */
 typedef struct grant {
-  script *script;  /* borrowed */
-  uint64_t serial; /* of the reload that waits for it; 0: none does */
+  script *script;      /* borrowed */
+  uint64_t serial;     /* of the reload that waits for it; 0: none does */
+  uint64_t generation; /* whose endpoint it is of, and which of them */
+  size_t index;
   char filter[];
 } grant;
 
@@ -39,11 +41,16 @@ static void free_reload(reload *reload) {
 /* ------------------------------------------------------------- grants -- */
 
 /* A grant that the serving generation went ahead of. */
-static void granted_later(script *script, const char *filter,
-                          const iotops_error *err) {
-  if (err != NULL && err->kind != IOTOPS_CANCELLATION)
-    script_log(script, script->generation, IOTOPS_LOG_ERROR,
-               "nothing will be received by %s: %s", filter, err->message);
+static void granted_later(const grant *grant, const iotops_error *err) {
+  script *script = grant->script;
+  script_state *current = script->current;
+  if (err != NULL && err->kind != IOTOPS_CANCELLATION) {
+    script_log(script, grant->generation, IOTOPS_LOG_ERROR,
+               "nothing will be received by %s: %s", grant->filter,
+               err->message);
+    if (current != NULL && current->generation == grant->generation)
+      current->refused[grant->index] = true;
+  }
   if (--script->ungranted == 0 && err == NULL)
     script_log(script, script->generation, IOTOPS_LOG_INFO,
                "subscribed: messages reach it");
@@ -54,7 +61,7 @@ static void granted(void *user, const iotops_error *err) {
   script *script = grant->script;
   reload *reload = script->reload;
   if (grant->serial == 0) {
-    granted_later(script, grant->filter, err);
+    granted_later(grant, err);
   } else if (reload != NULL && reload->serial == grant->serial) {
     if (err != NULL && !reload->failed) {
       reload->failed = true;
@@ -69,11 +76,13 @@ static void granted(void *user, const iotops_error *err) {
 }
 
 /*
-** Opens an endpoint of the staged state.  `waiter` is told of the grant; NULL:
-** only a refusal is logged.
+** Opens an endpoint of `state`.  `waiter` is told of the grant; NULL: only a
+** refusal is logged.
 */
-static int open_endpoint(script *script, iotops_lua_endpoint *endpoint,
-                         reload *waiter, iotops_error *err) {
+static int open_endpoint(script_state *state, size_t index, reload *waiter,
+                         iotops_error *err) {
+  script *script = state->script;
+  iotops_lua_endpoint *endpoint = state->endpoints[index];
   iotops_context *context = script->host->context;
   const char *filter = iotops_lua_endpoint_filter(endpoint);
   size_t size = strlen(filter) + 1;
@@ -81,6 +90,8 @@ static int open_endpoint(script *script, iotops_lua_endpoint *endpoint,
   if (grant == NULL)
     return iotops_error_memory(err);
   grant->script = script;
+  grant->generation = state->generation;
+  grant->index = index;
   grant->serial = waiter != NULL ? waiter->serial : 0;
   memcpy(grant->filter, filter, size);
   script->client.endpoint = true;
@@ -114,8 +125,7 @@ static int await_grants(reload *reload) {
     if (has_filter(script->current,
                    iotops_lua_endpoint_filter(staged->endpoints[i])))
       continue;
-    if (open_endpoint(script, staged->endpoints[i], reload, &reload->error) !=
-        0)
+    if (open_endpoint(staged, i, reload, &reload->error) != 0)
       return -1;
     reload->opened[i] = true;
   }
@@ -132,7 +142,8 @@ static bool adopt(iotops_lua_endpoint *endpoint, script_state *old,
                   bool *passed_on) {
   const char *identity = iotops_lua_endpoint_identity(endpoint);
   for (size_t i = 0; old != NULL && i < old->endpoint_count; i++) {
-    if (passed_on[i] ||
+    /* One that the broker refused is opened anew. */
+    if (passed_on[i] || old->refused[i] ||
         strcmp(iotops_lua_endpoint_identity(old->endpoints[i]), identity) != 0)
       continue;
     iotops_lua_endpoint_adopt(endpoint, old->endpoints[i]);
@@ -187,7 +198,7 @@ static void commit(reload *reload) {
     if (adopt(now->endpoints[i], old, passed_on))
       continue;
     opened++;
-    if (open_endpoint(script, now->endpoints[i], NULL, &err) != 0)
+    if (open_endpoint(now, i, NULL, &err) != 0)
       script_log(script, now->generation, IOTOPS_LOG_ERROR,
                  "nothing will be received by %s: %s",
                  iotops_lua_endpoint_filter(now->endpoints[i]), err.message);

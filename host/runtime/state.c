@@ -141,13 +141,20 @@ static void confine_paths(lua_State *L, const char *folder) {
 static int declare(void *user, iotops_lua_endpoint *endpoint,
                    iotops_error *err) {
   script_state *state = user;
-  size_t size = (state->endpoint_count + 1) * sizeof(iotops_lua_endpoint *);
+  iotops_context *context = state->script->host->context;
+  size_t count = state->endpoint_count + 1;
   iotops_lua_endpoint **endpoints =
-      iotops_resize(state->script->host->context, state->endpoints, size);
+      iotops_resize(context, state->endpoints, count * sizeof *endpoints);
   if (endpoints == NULL)
     return iotops_error_memory(err);
   state->endpoints = endpoints;
-  endpoints[state->endpoint_count++] = endpoint;
+  bool *refused = iotops_resize(context, state->refused, count);
+  if (refused == NULL)
+    return iotops_error_memory(err);
+  state->refused = refused;
+  endpoints[count - 1] = endpoint;
+  refused[count - 1] = false;
+  state->endpoint_count = count;
   return 0;
 }
 
@@ -367,6 +374,7 @@ void state_free(script_state *state) {
     lua_close(state->L);
   }
   iotops_free(context, state->endpoints);
+  iotops_free(context, state->refused);
   source_clear(&state->source);
   iotops_free(context, state);
 }

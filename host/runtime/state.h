@@ -22,6 +22,7 @@ struct script_state {
   uint64_t generation;
   source source;                   /* what it was made from */
   iotops_lua_endpoint **endpoints; /* owned array; Lua owns the endpoints */
+  bool *refused; /* owned array; by endpoint: the broker refused it */
   size_t endpoint_count;
   size_t memory;    /* bytes that Lua holds */
   uint64_t turn_ns; /* when the running turn began */

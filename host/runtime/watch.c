@@ -21,18 +21,34 @@ struct watch {
   void *user;
   watched_folder *folders; /* owned */
   iotops_timer settle;
+  uint64_t burst_ms; /* when the burst began that is settling */
   iotops_timer poll;
 };
+
+/*
+** Whether an event can be about a script: what scripts write beside them is
+** not.  Names that begin with `..` are links of a mounted ConfigMap.
+*/
+static bool matters(const char *name) {
+  size_t size = name != NULL ? strlen(name) : 0;
+  return size == 0 || strncmp(name, "..", 2) == 0 ||
+         (size > 4 && strcmp(name + size - 4, ".lua") == 0);
+}
 
 static void happened(uv_fs_event_t *handle, const char *name, int events,
                      int status) {
   watched_folder *folder = handle->data;
-  (void)name;
   (void)events;
   (void)status;
-  if (folder->watch != NULL)
-    iotops_timer_start(folder->context, &folder->watch->settle,
-                       WATCH_SETTLE_MS);
+  watch *watch = folder->watch;
+  if (watch == NULL || !matters(name))
+    return;
+  uint64_t now = iotops_mono_ms(watch->context);
+  if (!watch->settle.running)
+    watch->burst_ms = now;
+  /* One that never settles is looked at all the same. */
+  if (now - watch->burst_ms < WATCH_BURST_MS)
+    iotops_timer_start(watch->context, &watch->settle, WATCH_SETTLE_MS);
 }
 
 static void freed(uv_handle_t *handle) {

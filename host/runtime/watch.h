@@ -12,7 +12,7 @@
 
 #include "iotops/context.h"
 
-enum { WATCH_SETTLE_MS = 50, WATCH_POLL_MS = 2000 };
+enum { WATCH_SETTLE_MS = 50, WATCH_BURST_MS = 500, WATCH_POLL_MS = 2000 };
 
 typedef struct watch watch;
 
@@ -23,7 +23,8 @@ typedef void (*watch_told)(void *user, bool event);
 watch *watch_new(iotops_context *context, watch_told told, void *user);
 
 /*
-** Watches a folder; one that is watched already is fine.  One that cannot be
+** Watches a folder for changes of *.lua files and of a ConfigMap's links; one
+** that is watched already is fine.  One that cannot be
 ** watched is looked at at the slow pace, with a warning.
 */
 void watch_folder(watch *watch, const char *path);

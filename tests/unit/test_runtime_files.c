@@ -171,6 +171,27 @@ static void a_burst_of_writes_is_told_once(void **state) {
   assert_int_equal(f->events, 1);
 }
 
+static void
+files_that_a_script_writes_beside_it_are_none_of_ours(void **state) {
+  fixture *f = *state;
+  char other[128];
+  snprintf(other, sizeof other, "%s/data.csv", f->folder);
+  watch_it(f);
+  write_file(other, "1,2\n");
+  run_until_told(f, 1, 150);
+  assert_int_equal(f->events, 0);
+}
+
+static void a_burst_without_end_is_told_nevertheless(void **state) {
+  fixture *f = *state;
+  watch_it(f);
+  for (int i = 0; i < 200 && f->events == 0; i++) {
+    write_file(f->path, "return 1\n");
+    run_until_told(f, 1, 5);
+  }
+  assert_int_equal(f->events, 1);
+}
+
 static void a_rename_over_the_file_is_told(void **state) {
   fixture *f = *state;
   char other[128];
@@ -229,6 +250,8 @@ int main(void) {
       TEST(what_cannot_be_read_says_why),
       TEST(a_file_that_becomes_readable_is_a_change),
       TEST(a_burst_of_writes_is_told_once),
+      TEST(files_that_a_script_writes_beside_it_are_none_of_ours),
+      TEST(a_burst_without_end_is_told_nevertheless),
       TEST(a_rename_over_the_file_is_told),
       TEST(the_swap_of_a_mounted_folders_link_is_told),
       TEST(closing_leaves_nothing_to_be_told),
