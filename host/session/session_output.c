@@ -1,0 +1,212 @@
+/* session_output.c -- what is written, once for each event; keep-alive. */
+#include "session/session_fields.h"
+
+enum { HAND_ON_BYTES = 256 * 1024 }; /* given to the engine at a time */
+
+void session_flush_later(iotops_session *session) {
+  iotops_task_late(session->context, &session->flush);
+}
+
+/* ----------------------------------------------------------- writing -- */
+
+bool session_write(iotops_session *session) {
+  iotops_stream *stream = session->stream;
+  iotops_text waiting = packet_filter_pending(&session->filter);
+
+  while (waiting.size > 0) {
+    ptrdiff_t n = stream->ops->write(stream, waiting.data, waiting.size);
+
+    if (n < 0) {
+      iotops_error err = *stream->ops->last_error(stream);
+
+      session_lost(session, &err, RECONNECT_RETRY, false);
+      return false;
+    }
+    if (n == 0) {
+      session->blocked = true;
+      break;
+    }
+    packet_filter_wrote(&session->filter, (size_t)n);
+    session->last_write_ms = iotops_mono_ms(session->context);
+    waiting = packet_filter_pending(&session->filter);
+  }
+  return true;
+}
+
+void session_writable(void *user) {
+  iotops_session *session = user;
+
+  session->blocked = false;
+  if (!session->stream)
+    return;
+  if (!session->connected) /* the rest of a CONNECT */
+    session_write(session);
+  else
+    session_flush_later(session);
+}
+
+/* ----------------------------------------------------------- packets -- */
+
+static void write_acks(iotops_session *session) {
+  packet_buffer *out = packet_filter_begin(&session->filter);
+  uint16_t packet_id;
+
+  /* The room first: an id that was taken out of the queue must be written. */
+  while (packet_buffer_reserve(out, 4) &&
+         ack_queue_next(&session->acks, &packet_id)) {
+    packet_write_puback(out, packet_id);
+    session->metrics.acks_sent++;
+  }
+  packet_filter_end(&session->filter);
+}
+
+void session_outgoing(void *user, const packet *packet, uint64_t end) {
+  iotops_session *session = user;
+
+  if (packet->type == PACKET_PUBLISH && (packet->flags & 6) == 0)
+    outbox_placed(&session->outbox, end);
+}
+
+/* Gives one operation to the engine; 0, or -1. */
+static int hand_on(iotops_session *session, outbox_op *op, uint16_t *packet_id,
+                   iotops_error *err) {
+  switch (op->kind) {
+  case OUTBOX_PUBLISH:
+    return engine_publish(session->engine, op->message, packet_id, err);
+  case OUTBOX_SUBSCRIBE:
+    return engine_subscribe(
+        session->engine, op->filter->text, op->options,
+        session->limits.subscription_id ? (uint32_t)op->filter->by_id.id : 0,
+        packet_id, err);
+  case OUTBOX_UNSUBSCRIBE:
+    return engine_unsubscribe(session->engine, op->filter->text, packet_id,
+                              err);
+  }
+  return -1;
+}
+
+static bool may_go(const iotops_session *session, outbox_class class) {
+  uint16_t next;
+
+  if (class == OUTBOX_QOS0)
+    return true;
+  if (class == OUTBOX_QOS1 &&
+      session->outbox.in_flight[OUTBOX_QOS1].count >= session->limits.window)
+    return false;
+  /* libmosquitto does not look whether the id it takes next is in use. */
+  next = (uint16_t)(engine_last_id(session->engine) + 1);
+  return !outbox_uses(&session->outbox, next ? next : 1);
+}
+
+bool session_hand_on(iotops_session *session) {
+  bool any = false;
+
+  if (session->disconnect_written || session->blocked ||
+      packet_filter_pending(&session->filter).size >= SESSION_OUT_BACKLOG)
+    return false;
+  for (int class = 0; class < OUTBOX_CLASSES; class ++) {
+    outbox_list *queue = &session->outbox.queues[class];
+
+    while (queue->first && session->handed_on < HAND_ON_BYTES &&
+           may_go(session, (outbox_class) class)) {
+      outbox_op *op = queue->first;
+      uint16_t packet_id;
+      iotops_error err;
+
+      if (session_check_limits(session, op, &err) != 0 ||
+          hand_on(session, op, &packet_id, &err) != 0) {
+        outbox_end_op(&session->outbox, op, OUTBOX_FAILED, &err);
+        session_report_later(session);
+        continue;
+      }
+      session->handed_on += op->size;
+      any = true;
+      outbox_sent(&session->outbox, op, packet_id);
+    }
+  }
+  return any;
+}
+
+/* Reports QoS 0 publishes whose last byte the transport has taken. */
+static bool report_written(iotops_session *session) {
+  outbox_op *op;
+
+  while (!session->freed &&
+         (op = outbox_written(&session->outbox, session->filter.written)))
+    session_answered(session, op, 0, NULL);
+  return !session->freed;
+}
+
+static void tell_room(iotops_session *session) {
+  if (!session->outbox.was_full || !outbox_has_room(&session->outbox))
+    return;
+  session->outbox.was_full = false;
+  session_tell_writable(session);
+}
+
+void session_flush(iotops_task *task) {
+  iotops_session *session = task->user;
+  iotops_error err;
+  bool more = true;
+
+  while (more && session->connected && session->stream) {
+    write_acks(session);
+    session_leave_if_due(session);
+    more = session_hand_on(session);
+    session->handed_on = 0;
+    if (engine_pump(session->engine, &session->filter, &err) != 0) {
+      session_lost(session, &err, RECONNECT_RETRY, false);
+      return;
+    }
+    if (!session->blocked && !session_write(session))
+      return;
+    if (session->blocked)
+      more = false;
+  }
+  if (!report_written(session))
+    return;
+  session_unpause(session);
+  tell_room(session);
+  if (!session->freed)
+    session_leave_if_done(session);
+}
+
+/* -------------------------------------------------------- keep-alive -- */
+
+static uint64_t pong_timeout(const iotops_session *session) {
+  uint64_t interval = session->limits.keep_alive_s * (uint64_t)1000;
+  uint64_t timeout = session->config.ping_timeout_ms;
+
+  return timeout < interval ? timeout : interval;
+}
+
+void session_ping(iotops_timer *timer) {
+  iotops_session *session = timer->user;
+  uint64_t interval = session->limits.keep_alive_s * (uint64_t)1000;
+  uint64_t idle = iotops_mono_ms(session->context) - session->last_write_ms;
+
+  if (!session->connected)
+    return;
+  if (idle < interval) {
+    iotops_timer_start(session->context, timer, interval - idle);
+    return;
+  }
+  packet_write_pingreq(packet_filter_begin(&session->filter));
+  packet_filter_end(&session->filter);
+  /* While we do not read, an answer cannot be seen: its clock waits too. */
+  if (!session->awaiting_pong && !session->paused)
+    iotops_timer_start(session->context, &session->pong, pong_timeout(session));
+  session->awaiting_pong = true;
+  iotops_timer_start(session->context, timer, interval);
+  session_flush_later(session);
+}
+
+void session_pong_missing(iotops_timer *timer) {
+  iotops_session *session = timer->user;
+  iotops_error err;
+
+  session_error(&err, IOTOPS_MQTT_ERROR, -1,
+                "ping timeout: no answer from the broker within %llu ms",
+                (unsigned long long)pong_timeout(session));
+  session_lost(session, &err, RECONNECT_RETRY, false);
+}
