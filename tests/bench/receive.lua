@@ -1,5 +1,5 @@
 -- Receives COUNT messages of TOPIC and says how long it took from the first
--- to the last.
+-- to the last.  With RECEIVERS, so many others wait on topics beside it.
 local iotops = require "iotops"
 local clock = require "luv".hrtime
 
@@ -12,6 +12,10 @@ iotops.on_telemetry(os.getenv("TOPIC"), function(reading)
   first = first or clock()
   if received == count then print((clock() - first) / 1e9 .. " seconds") end
 end)
+
+for index = 1, tonumber(os.getenv("RECEIVERS") or 0) do
+  iotops.on_telemetry(os.getenv("TOPIC") .. "/" .. index, function() end)
+end
 
 iotops.on_start(function() print("ready") end)
 iotops.run()
