@@ -1,5 +1,4 @@
-local brokers = require "broker"
-local host = require "host"
+local hosting = require "hosting"
 local process = require "process"
 
 local SCRIPT = [[
@@ -14,37 +13,32 @@ iotops.run()
 ]]
 
 describe("a client that is not ours", function()
-  local broker, folder, running
+  local place, host
 
   before_each(function()
-    broker, folder = brokers.start(), process.folder()
-    running = host.run(broker, "line1", host.write(folder .. "/line1.lua", SCRIPT))
+    place = hosting.place()
+    host = place:run { place:script("line1", SCRIPT) }
   end)
 
-  after_each(function()
-    process.kill_all()
-    os.execute("rm -rf " .. folder)
-  end)
+  after_each(function() place:close() end)
 
   local function foreign(program, ...)
-    return process.start { program, "-V", "5", "-p", tostring(broker.port), ... }
+    return process.start { program, "-V", "5", "-p", tostring(place.broker.port), ... }
   end
 
   it("publishes telemetry that a handler gets", function()
     local alarms = foreign("mosquitto_sub", "-t", "alarms/#", "-d", "-F", "%t %p %P")
     alarms:line("Subscribed")
-    local sent = foreign("mosquitto_pub", "-q", "1", "-t", "sensors/oven/temperature",
-      "-m", '{"celsius":95}',
+    place:publish("sensors/oven/temperature", '{"celsius":95}',
       "-D", "publish", "content-type", "application/json",
       "-D", "publish", "payload-format-indicator", "1",
       "-D", "publish", "user-property", "__protVer", "1.0",
       "-D", "publish", "user-property", "__srcId", "foreign")
-    assert.equal(0, (sent:wait()))
     local line = alarms:line("^alarms/")
     assert.match("^alarms/oven ", line)
     assert.match('{"celsius": ?95}', line)
-    assert.match("__srcId:line1", line)
-    host.stop(running)
+    assert.match("__srcId:host%-under%-test", line)
+    hosting.stop(host)
   end)
 
   it("invokes a command and is answered", function()
@@ -62,6 +56,6 @@ describe("a client that is not ours", function()
     assert.match("0123456789abcdef", line)
     assert.match("__stat:200", line)
     assert.equal(0, (asked:wait()))
-    host.stop(running)
+    hosting.stop(host)
   end)
 end)
