@@ -178,6 +178,7 @@ test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
 
 test-now:
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SHARED='$(SHARED)' CC='$(CC)' \
+	  SANITIZE='$(SANITIZE)' \
 	  $(LUA) tests/run.lua $(TESTS)
 
 test-asan: deps-test ## run the tests under ASan and UBSan
