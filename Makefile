@@ -72,6 +72,8 @@ CORE_OBJECTS    := $(call objects,$(CORE_SOURCES))
 BINDING_OBJECTS := $(call objects,$(BINDING_SOURCES))
 HOST_OBJECTS    := $(call objects,$(HOST_SOURCES))
 UNIT_TESTS      := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
+UNIT_HELPERS    := $(call objects,$(filter-out $(UNIT_SOURCES), \
+  $(wildcard tests/unit/*.c)))
 METL_OBJECTS    := $(call objects,$(wildcard tests/metl/*.c))
 BENCHES         := $(patsubst %.c,$(BUILD)/%,$(BENCH_SOURCES))
 LUA_FILES       := $(patsubst scripts/%,$(BUILD)/lua/%,$(LUA_SOURCES))
@@ -129,8 +131,10 @@ $(BUILD)/iotops: $(HOST_OBJECTS) $(EMBEDDED) $(BINDING_OBJECTS) \
   $(BUILD)/libiotops.a
 	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libiotops.a
-	$(CC) $(ALL_LDFLAGS) $< $(BUILD)/libiotops.a $(CORE_LIBS) -lcmocka -o $@
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS) \
+  $(BUILD)/libiotops.a
+	$(CC) $(ALL_LDFLAGS) $< $(UNIT_HELPERS) $(BUILD)/libiotops.a \
+	  $(CORE_LIBS) -lcmocka -o $@
 
 # Units of the host are tested with what they use of it.
 RUNTIME_OBJECTS := $(call objects,$(wildcard host/runtime/*.c))

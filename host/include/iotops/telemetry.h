@@ -173,13 +173,20 @@ iotops_telemetry_receiver_free(iotops_telemetry_receiver *receiver);
 IOTOPS_API size_t iotops_telemetry_receiver_waiting(
     const iotops_telemetry_receiver *receiver);
 
+/* Messages that were never handled for want of room or memory. */
+IOTOPS_API uint64_t iotops_telemetry_receiver_dropped(
+    const iotops_telemetry_receiver *receiver);
+
 /* The handler has finished, well or not: frees its slot and, unless the
 ** receiver is manual_ack, acknowledges.  `delivery` is invalid afterwards
 ** unless manual_ack, where it lives until acknowledged. */
 IOTOPS_API void
 iotops_telemetry_delivery_done(iotops_telemetry_delivery *delivery);
 
-/* manual_ack only: acknowledges.  Exactly once, before or after done. */
+/*
+** manual_ack only: acknowledges.  Exactly once, with QoS 0 too (where it only
+** gives the delivery up), before or after done.
+*/
 IOTOPS_API void
 iotops_telemetry_delivery_ack(iotops_telemetry_delivery *delivery);
 
