@@ -173,6 +173,12 @@ static int give_password(char *buffer, int size, int writing, void *user) {
   return (int)password->line.size;
 }
 
+/* OpenSSL 3 says so in its own way. */
+static bool no_key_in_pem(void) {
+  return at_pem_end() ||
+         ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_UNSUPPORTED;
+}
+
 static int use_key(SSL_CTX *tls, const iotops_settings *settings,
                    iotops_error *err) {
   iotops_context *context = settings->context;
@@ -201,13 +207,13 @@ static int use_key(SSL_CTX *tls, const iotops_settings *settings,
   if (key == NULL && password.asked && password_path == NULL)
     cannot_load(settings, SETTING_KEY_FILE, path,
                 "it is encrypted and key_password_file is not set", err);
-  else if (key == NULL && at_pem_end())
-    cannot_load(settings, SETTING_KEY_FILE, path, "no private key found", err);
   else if (key == NULL && password.asked)
     cannot_load(settings, SETTING_KEY_FILE, path,
                 "it cannot be decrypted with the first line of "
                 "key_password_file",
                 err);
+  else if (key == NULL && no_key_in_pem())
+    cannot_load(settings, SETTING_KEY_FILE, path, "no private key found", err);
   else if (key == NULL || SSL_CTX_use_PrivateKey(tls, key) != 1 ||
            SSL_CTX_check_private_key(tls) != 1)
     cannot_load(settings, SETTING_KEY_FILE, path, openssl_reason(), err);
@@ -504,8 +510,9 @@ void tls_explain(SSL *ssl, int result, int system_error,
                                 "port",
                      peer);
   else if (result == SSL_ERROR_SYSCALL)
-    iotops_error_set(err, IOTOPS_MQTT_ERROR, "the connection to %s broke: %s",
-                     peer, strerror(system_error));
+    iotops_error_set(err, IOTOPS_MQTT_ERROR, "the connection to %s broke%s: %s",
+                     peer, finished ? "" : " during the TLS handshake",
+                     strerror(system_error));
   else
     explain_reason(peer, settings, finished, err);
   ERR_clear_error();
