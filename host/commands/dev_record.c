@@ -25,7 +25,7 @@ static void folder_path(char path[PATH_SIZE]) {
 
 static int distrust(iotops_error *err, const char *path, const char *why) {
   return iotops_error_configuration(err, "dev.json", iotops_text_of(path),
-                                    "%s %s; it is not used", path, why);
+                                    "%s: %s; it is not used", path, why);
 }
 
 /*
@@ -43,7 +43,7 @@ static int open_folder(const char *path, iotops_error *err) {
   }
   if (fstat(fd, &info) != 0 || info.st_uid != geteuid() ||
       (info.st_mode & 077) != 0) {
-    distrust(err, path, "is not a folder of yours alone");
+    distrust(err, path, "not a folder of yours alone");
     close(fd);
     errno = EPERM;
     return -1;
@@ -65,11 +65,11 @@ static int load(dev_record *record, iotops_error *err) {
                     O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   close(folder);
   if (file < 0)
-    return distrust(err, path, "has no dev.json");
+    return distrust(err, path, "no dev.json in it");
   if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode) ||
       info.st_uid != geteuid() || (info.st_mode & 077) != 0 ||
       info.st_size > 65536) {
-    distrust(err, path, "has a dev.json that is not yours alone");
+    distrust(err, path, "its dev.json is not yours alone");
     goto done;
   }
   json = json_loadfd(file, 0, &failure);
@@ -78,7 +78,7 @@ static int load(dev_record *record, iotops_error *err) {
   const char *kept = json_string_value(json_object_get(json, "folder"));
   if (json_integer_value(pid) <= 0 || json_integer_value(port) <= 0 ||
       json_integer_value(port) > 65535) {
-    distrust(err, path, "has a dev.json that cannot be read");
+    distrust(err, path, "its dev.json cannot be read");
     goto done;
   }
   memset(record, 0, sizeof *record);

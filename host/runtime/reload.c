@@ -112,7 +112,8 @@ static int open_endpoint(script_state *state, size_t index, reload *waiter,
 
 static bool has_filter(const script_state *state, const char *filter) {
   for (size_t i = 0; state != NULL && i < state->endpoint_count; i++)
-    if (strcmp(iotops_lua_endpoint_filter(state->endpoints[i]), filter) == 0)
+    if (!state->refused[i] &&
+        strcmp(iotops_lua_endpoint_filter(state->endpoints[i]), filter) == 0)
       return true;
   return false;
 }
