@@ -79,7 +79,8 @@ describe("make install", function()
   end)
 
   it("stages a Lua module and its annotations", function()
-    local used = run({ "lua5.4", "-e", "print(type(require('iotops').send))" }, { env = sanitized.environment {
+    local program = "print(type(require('iotops').send))"
+    local used = run({ "lua5.4", "-e", program }, { env = sanitized.environment {
       LUA_PATH = prefix .. "/share/lua/5.4/?.lua;" .. prefix .. "/share/lua/5.4/?/init.lua;;",
       LUA_CPATH = prefix .. "/lib/lua/5.4/?.so;;",
     } })
