@@ -95,26 +95,26 @@ static void remove_oldest(response_cache *cache) {
 
 /* Does one piece of work that is due; false when there is none. */
 static bool purge_one(response_cache *cache, uint64_t now) {
-  if (cache->live > 0 && cache->heap[0]->deadline_ms <= now) {
-    cache_entry *entry = take_first(cache);
-    drop_message(cache->context, entry);
-    entry->later = NULL;
-    if (cache->newest)
-      cache->newest->later = entry;
-    else
-      cache->oldest = entry;
-    cache->newest = entry;
-    cache->expired++;
-    return true;
-  }
+  cache_entry *oldest = cache->oldest;
   /* An entry in progress is somebody's; its end is near, if not past. */
-  if (cache->oldest && cache->oldest->done &&
+  if (oldest && oldest->done &&
       (cache->expired > CACHE_EXPIRED_MAX ||
-       now >= cache->oldest->deadline_ms + CACHE_RETENTION_MS)) {
+       now >= oldest->deadline_ms + CACHE_RETENTION_MS)) {
     remove_oldest(cache);
     return true;
   }
-  return false;
+  if (cache->live == 0 || cache->heap[0]->deadline_ms > now)
+    return false;
+  cache_entry *entry = take_first(cache);
+  drop_message(cache->context, entry);
+  entry->later = NULL;
+  if (cache->newest)
+    cache->newest->later = entry;
+  else
+    cache->oldest = entry;
+  cache->newest = entry;
+  cache->expired++;
+  return true;
 }
 
 static void purge(response_cache *cache, unsigned at_most) {
