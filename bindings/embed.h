@@ -33,9 +33,9 @@ typedef enum iotops_lua_call_kind {
 /* What runs, for budgets, metrics and log records.  Borrowed. */
 typedef struct iotops_lua_call {
   iotops_lua_call_kind kind;
-  iotops_text topic;     /* absent when no message is being handled */
-  uint16_t packet_id;    /* 0: none */
-  uint64_t started_ms;   /* on mono_ms; the first turn of the call */
+  iotops_text topic;   /* absent when no message is being handled */
+  uint16_t packet_id;  /* 0: none */
+  uint64_t started_ms; /* on mono_ms; the first turn of the call */
 } iotops_lua_call;
 
 typedef struct iotops_lua_embedder {
@@ -89,6 +89,19 @@ void iotops_lua_start(lua_State *L);
 
 /* Calls that have begun and not ended; a state with none may be closed. */
 size_t iotops_lua_calls(lua_State *L);
+
+/*
+** Where the coroutine of the state that runs at this moment is noted, for a
+** signal handler of the loop's thread; the main thread when none does.
+*/
+lua_State *const *iotops_lua_running(lua_State *L);
+
+/*
+** Pushes a session object for a client that somebody else owns and that
+** outlives the state: what iotops.session{} gives, but for exit and the like.
+** May raise when memory is short.
+*/
+void iotops_lua_push_client(lua_State *L, iotops_mqtt_client *client);
 
 /*
 ** Stops everything that would start new calls: timers, spawned work that has

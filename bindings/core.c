@@ -1,0 +1,240 @@
+/* core.c -- the record of a Lua state, and the module `iotops.core`. */
+#include "core.h"
+
+#include <string.h>
+
+#include "gate.h"
+#include "log_print.h"
+#include "luv.h"
+#include "message_table.h"
+#include "session.h"
+#include "timer.h"
+#include "wait.h"
+
+static const char record_key;
+
+/* ------------------------------------------------------------- record -- */
+
+static int record_gc(lua_State *L) {
+  iotops_lua *state = lua_touserdata(L, 1);
+  iotops_lua_abandon(state->L);
+  calls_free(state);
+  rooms_close(state, NULL);
+  iotops_free(state->context, state->text.bytes);
+  state->text = (scratch){0};
+  if (state->owns_context && state->context != NULL) {
+    iotops_context_drain(state->context);
+    iotops_context_free(state->context);
+  }
+  state->context = NULL;
+  return 0;
+}
+
+static iotops_lua *find_record(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &record_key);
+  iotops_lua *state = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return state;
+}
+
+static iotops_lua *new_record(lua_State *L) {
+  iotops_lua *state = lua_newuserdatauv(L, sizeof *state, 0);
+  memset(state, 0, sizeof *state);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  state->L = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  state->running = state->L;
+  state->last_job = &state->jobs;
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, record_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &record_key);
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+  return state;
+}
+
+iotops_lua *state_of(lua_State *L) {
+  iotops_lua *state = find_record(L);
+  if (state == NULL || state->context == NULL)
+    luaL_error(L, "iotops is not open in this Lua state");
+  return state;
+}
+
+void iotops_lua_embed(lua_State *L, const iotops_lua_embedder *embedder) {
+  iotops_lua *state = find_record(L);
+  if (state == NULL)
+    state = new_record(L);
+  state->embedder = *embedder;
+  state->context = embedder->context;
+  state->embedded = true;
+  state->registering = true;
+  jobs_init(state);
+}
+
+/* ------------------------------------------------------------ helpers -- */
+
+void anchor(lua_State *L, const void *key) {
+  lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+void drop_anchor(lua_State *L, const void *key) {
+  /* Assigning nil allocates nothing; the key exists or nothing happens. */
+  if (!lua_checkstack(L, 2))
+    return;
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+void push_anchored(lua_State *L, const void *key) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+}
+
+void class_new(lua_State *L, const char *name, const luaL_Reg *methods,
+               const luaL_Reg *meta) {
+  luaL_newmetatable(L, name);
+  if (meta != NULL)
+    luaL_setfuncs(L, meta, 0);
+  if (methods != NULL) {
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+  }
+  lua_pushliteral(L, "protected");
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
+}
+
+char *scratch_reserve(lua_State *L, iotops_lua *state, size_t more) {
+  scratch *text = &state->text;
+  if (more > text->capacity - text->size) {
+    size_t capacity = text->capacity > 0 ? text->capacity : 256;
+    while (capacity - text->size < more)
+      capacity *= 2;
+    char *bytes = iotops_resize(state->context, text->bytes, capacity);
+    if (bytes == NULL)
+      luaL_error(L, "out of memory");
+    text->bytes = bytes;
+    text->capacity = capacity;
+  }
+  return text->bytes + text->size;
+}
+
+/* --------------------------------------------------------------- open -- */
+
+static void print_record(void *user, const iotops_log_record *record) {
+  (void)user;
+  log_print(record);
+}
+
+static void make_context(lua_State *L, iotops_lua *state) {
+  iotops_context_options options = IOTOPS_CONTEXT_OPTIONS_INIT;
+  iotops_error err;
+  options.log = print_record;
+  options.log_level = log_first_level();
+  if (iotops_context_new(&options, &state->context, &err) != 0)
+    luaL_error(L, "%s", err.message);
+  state->owns_context = true;
+  jobs_init(state);
+}
+
+static int core_is_embedded(lua_State *L) {
+  lua_pushboolean(L, state_of(L)->embedded);
+  return 1;
+}
+
+static int core_is_registering(lua_State *L) {
+  lua_pushboolean(L, state_of(L)->registering);
+  return 1;
+}
+
+static int core_now(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)iotops_wall_ms(state_of(L)->context) / 1000);
+  return 1;
+}
+
+static int core_hlc(lua_State *L) {
+  char text[IOTOPS_HLC_TEXT_SIZE];
+  size_t size =
+      iotops_hlc_format(iotops_context_hlc(state_of(L)->context), text);
+  lua_pushlstring(L, text, size);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"is_embedded", core_is_embedded},
+                                     {"is_registering", core_is_registering},
+                                     {"now", core_now},
+                                     {"hlc", core_hlc},
+                                     {NULL, NULL}};
+
+int luaopen_iotops_core(lua_State *L) {
+  luaL_checkversion(L);
+  iotops_lua *state = find_record(L);
+  if (state == NULL)
+    state = new_record(L);
+  if (state->context == NULL)
+    make_context(L, state);
+  luaL_newlib(L, functions);
+  lua_pushstring(L, iotops_version());
+  lua_setfield(L, -2, "version");
+  lua_pushlightuserdata(L, NULL);
+  lua_setfield(L, -2, "null");
+  open_errors(L);
+  open_json(L);
+  open_payloads(L);
+  open_messages(L);
+  open_coroutines(L);
+  open_jobs(L);
+  open_timers(L);
+  open_logs(L);
+  open_runs(L);
+  open_sessions(L);
+  open_senders(L);
+  open_invokers(L);
+  open_endpoints(L);
+  open_luv(L);
+  return 1;
+}
+
+/* ---------------------------------------------------------- embedding -- */
+
+size_t iotops_lua_calls(lua_State *L) {
+  const iotops_lua *state = find_record(L);
+  return state != NULL ? state->call_count : 0;
+}
+
+lua_State *const *iotops_lua_running(lua_State *L) {
+  iotops_lua *state = find_record(L);
+  return state != NULL ? &state->running : NULL;
+}
+
+void iotops_lua_start(lua_State *L) {
+  iotops_lua *state = find_record(L);
+  if (state == NULL || !state->registering)
+    return;
+  state->registering = false;
+  timers_start(state);
+  jobs_start(state);
+}
+
+void iotops_lua_quiesce(lua_State *L) {
+  iotops_lua *state = find_record(L);
+  if (state == NULL)
+    return;
+  state->quiet = true;
+  timers_stop(state);
+  jobs_drop(state);
+}
+
+void iotops_lua_abandon(lua_State *L) {
+  iotops_lua *state = find_record(L);
+  if (state == NULL || state->context == NULL)
+    return;
+  iotops_lua_quiesce(L);
+  state->closing = true;
+  calls_abandon(state, NULL);
+  waits_abandon(state, NULL);
+  holds_abandon(state, NULL);
+  luv_detach(state);
+}

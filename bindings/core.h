@@ -1,0 +1,97 @@
+/*
+** core.h -- what the files of the Lua module share: the record that each
+** Lua state has.
+**
+** The record is found by the address of a static key in the registry and is
+** collected last when the state closes, since it was made first.  Objects of
+** ours are anchored in the registry under their own address.
+**
+** Functions marked LUA may raise; all others never do.
+*/
+#ifndef BINDINGS_CORE_H
+#define BINDINGS_CORE_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "embed.h"
+
+#define LUA_MAY_RAISE /* the function may raise a Lua error */
+
+struct call;
+struct wait;
+struct job;
+struct timer;
+struct luv_poll;
+
+/* Bytes that grow and are used again and again; owned by the record. */
+typedef struct scratch {
+  char *bytes;
+  size_t size, capacity;
+} scratch;
+
+typedef struct iotops_lua {
+  lua_State *L;            /* the main thread */
+  iotops_context *context; /* borrowed, or owned with owns_context */
+  bool owns_context;
+  bool embedded;
+  bool registering;             /* declarations wait for iotops_lua_start */
+  bool quiet;                   /* nothing new is to begin */
+  bool closing;                 /* no Lua may run any more */
+  bool stopping;                /* iotops.stop() was called */
+  iotops_lua_embedder embedder; /* zero when not embedded */
+
+  struct call *calls; /* those that have begun and not ended */
+  struct call *spare; /* ended, their coroutines kept for the next */
+  size_t call_count, spare_count;
+  struct call *running_call;   /* NULL: none */
+  lua_State *running;          /* the coroutine that runs */
+  struct resume_frame *frames; /* coroutines resumed within this turn */
+  struct wait *waits;          /* begun, not taken */
+  struct wait *main_wait;      /* what the main thread runs the loop for */
+  struct job *jobs;            /* spawned, not begun; oldest first */
+  struct job **last_job;
+  iotops_task begin_jobs;
+  struct timer *timers; /* running, or to be started */
+  struct lua_session *sessions;
+  struct room *rooms;   /* one a client whose queue was full */
+  struct hold *holds;   /* not acknowledged yet */
+  struct luv_poll *luv; /* NULL: luv was not opened */
+  scratch text;         /* what a serializer writes */
+} iotops_lua;
+
+/* The record of the state that L belongs to, made when there is none. */
+iotops_lua *state_of(lua_State *L) LUA_MAY_RAISE;
+
+/* Anchors the value at the top, popped, under `key`; or drops it. */
+void anchor(lua_State *L, const void *key) LUA_MAY_RAISE;
+void drop_anchor(lua_State *L, const void *key);
+
+/* Pushes what is anchored under `key`; nil when nothing is. */
+void push_anchored(lua_State *L, const void *key);
+
+/* Makes a class: a metatable in the registry whose __index is its methods. */
+void class_new(lua_State *L, const char *name, const luaL_Reg *methods,
+               const luaL_Reg *meta) LUA_MAY_RAISE;
+
+/* Makes room for `more` bytes; raises when memory is short. */
+char *scratch_reserve(lua_State *L, iotops_lua *state,
+                      size_t more) LUA_MAY_RAISE;
+
+/* Each adds its functions to the table at the top. */
+void open_coroutines(lua_State *L);
+void open_endpoints(lua_State *L);
+void open_errors(lua_State *L);
+void open_invokers(lua_State *L);
+void open_jobs(lua_State *L);
+void open_json(lua_State *L);
+void open_logs(lua_State *L);
+void open_luv(lua_State *L);
+void open_messages(lua_State *L);
+void open_payloads(lua_State *L);
+void open_runs(lua_State *L);
+void open_senders(lua_State *L);
+void open_sessions(lua_State *L);
+void open_timers(lua_State *L);
+
+#endif

@@ -1,0 +1,224 @@
+/* executor.c -- requests, from the core's executor to the handler and back. */
+#include <string.h>
+
+#include "endpoint.h"
+#include "error.h"
+#include "message_table.h"
+#include "payload_value.h"
+
+enum { MOST_REQUESTS = 1000 }; /* at a time, unless the script says */
+
+static const char *const executor_options[] = {"command_name",
+                                               "request_topic_pattern",
+                                               "topic_namespace",
+                                               "tokens",
+                                               "service_group_id",
+                                               "serializer",
+                                               "request_serializer",
+                                               "response_serializer",
+                                               "execution_timeout",
+                                               "concurrency",
+                                               "is_idempotent",
+                                               "cacheable_duration",
+                                               "handler",
+                                               NULL};
+
+int executor_make(lua_State *L, int index, iotops_mqtt_client *client,
+                  envoy *made, iotops_error *err) {
+  iotops_command_executor_options options =
+      IOTOPS_COMMAND_EXECUTOR_OPTIONS_INIT;
+  token_list tokens;
+  int top = lua_gettop(L);
+  check_options(L, index, executor_options);
+  options.command_name = text_option(L, index, "command_name");
+  options.request_topic_pattern =
+      text_option(L, index, "request_topic_pattern");
+  options.topic_namespace = text_option(L, index, "topic_namespace");
+  options.service_group_id = text_option(L, index, "service_group_id");
+  options.execution_timeout_us = seconds_option(L, index, "execution_timeout",
+                                                options.execution_timeout_us);
+  options.is_idempotent = boolean_option(L, index, "is_idempotent", false);
+  options.cacheable_duration_us =
+      seconds_option(L, index, "cacheable_duration", 0);
+  lua_Integer concurrency =
+      integer_option(L, index, "concurrency", MOST_REQUESTS);
+  if (concurrency < 1 || concurrency > UINT32_MAX)
+    return iotops_error_configuration(err, "execution_concurrency",
+                                      (iotops_text){0},
+                                      "concurrency must be at least 1");
+  options.concurrency = (uint32_t)concurrency;
+  tokens_option(L, index, "tokens", &tokens);
+  options.tokens = tokens.items;
+  options.token_count = tokens.count;
+  options.handler = request_arrived;
+  options.user = made;
+  int result =
+      iotops_command_executor_new(client, &options, &made->executor, err);
+  lua_settop(L, top);
+  return result;
+}
+
+/* ------------------------------------------------------------ response -- */
+
+typedef struct answer {
+  iotops_respond_options options;
+  iotops_cloud_event event;
+  property_list user_data;
+} answer;
+
+static const char *const answer_options[] = {"user_data", "application_error",
+                                             "cloud_event", NULL};
+
+/* Adds AppErrCode and AppErrPayload to the user data; protocol.md 12. */
+static void add_application_error(lua_State *L, int index, answer *to) {
+  static const char *const names[] = {"code", "payload", NULL};
+  lua_getfield(L, index, "application_error");
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    return;
+  }
+  luaL_checktype(L, -1, LUA_TTABLE);
+  int given = lua_gettop(L);
+  check_options(L, given, names);
+  iotops_text code = text_option(L, given, "code");
+  iotops_text payload = text_option(L, given, "payload");
+  if (code.data == NULL || strspn(code.data, " \t\r\n") == code.size)
+    luaL_error(L, "application_error: a code that is not blank expected");
+  size_t count = to->options.user_data_count;
+  iotops_user_property *all =
+      lua_newuserdatauv(L, (count + 2) * sizeof *all, 0);
+  if (count > 0)
+    memcpy(all, to->options.user_data, count * sizeof *all);
+  all[count++] = (iotops_user_property){iotops_text_of("AppErrCode"), code};
+  if (payload.data != NULL && strspn(payload.data, " \t\r\n") != payload.size)
+    all[count++] =
+        (iotops_user_property){iotops_text_of("AppErrPayload"), payload};
+  to->options.user_data = all;
+  to->options.user_data_count = count;
+}
+
+static void fail(call *failed, const iotops_error *err) {
+  iotops_request *request = failed->subject;
+  failed->subject = NULL;
+  iotops_request_fail(request, err);
+}
+
+static int respond(lua_State *L, call *answering, int value, int extras) {
+  const iotops_lua_endpoint *endpoint = answering->user;
+  answer to = {.options = IOTOPS_RESPOND_OPTIONS_INIT};
+  iotops_error err;
+  if (check_options(L, extras, answer_options)) {
+    properties_option(L, extras, "user_data", &to.user_data);
+    to.options.user_data = to.user_data.items;
+    to.options.user_data_count = to.user_data.count;
+    if (cloud_event_option(L, extras, "cloud_event", &to.event))
+      to.options.cloud_event = &to.event;
+    add_application_error(L, extras, &to);
+  }
+  int serializer = 0;
+  if (endpoint->response_format == IOTOPS_FORMAT_CUSTOM) {
+    lua_getiuservalue(L, 1, ENDPOINT_RESPONSE_SERIALIZER);
+    serializer = lua_gettop(L);
+  }
+  if (write_payload(L, endpoint->response_format, serializer, value,
+                    &to.options.payload, &err) == 0 &&
+      iotops_request_respond(answering->subject, &to.options, &err) == 0) {
+    answering->subject = NULL;
+    return 0;
+  }
+  call_log(answering, IOTOPS_LOG_ERROR,
+           "the response of the command handler cannot be sent: %s",
+           err.message);
+  fail(answering, &err);
+  return 0;
+}
+
+/* Stack: 1 the endpoint, then what the handler returned. */
+static int executed(lua_State *L, int status, lua_KContext context) {
+  call *answering = (call *)context;
+  const iotops_lua_endpoint *endpoint = answering->user;
+  (void)status;
+  lua_settop(L, 3);
+  if (answering->subject == NULL)
+    return 0;
+  if (lua_isnil(L, 2) && endpoint->response_format != IOTOPS_FORMAT_EMPTY) {
+    if (lua_isnil(L, 3))
+      return luaL_error(L, "the handler returned nothing; return iotops.null "
+                           "for a null, or use iotops.empty");
+    return lua_error(L); /* nil, err: as if it had been raised */
+  }
+  return respond(L, answering, 2, 3);
+}
+
+static int request_body(lua_State *L) {
+  call *begun = lua_touserdata(L, 1);
+  const iotops_request_view *view = begun->view;
+  iotops_lua_endpoint *endpoint = begun->user;
+  iotops_error err;
+  lua_settop(L, 0);
+  push_anchored(L, endpoint);
+  lua_getiuservalue(L, 1, ENDPOINT_HANDLER);
+  int serializer = 0;
+  if (endpoint->request_format == IOTOPS_FORMAT_CUSTOM) {
+    lua_getiuservalue(L, 1, ENDPOINT_REQUEST_SERIALIZER);
+    serializer = 3;
+  }
+  if (read_payload(L, endpoint->request_format, serializer, &view->payload,
+                   &err) != 0) {
+    iotops_request *request = begun->subject;
+    begun->subject = NULL;
+    iotops_request_reject(request, &err);
+    return 0;
+  }
+  if (serializer != 0)
+    lua_remove(L, serializer);
+  push_request(L, view);
+  begun->object = lua_topointer(L, -1);
+  lua_callk(L, 2, LUA_MULTRET, (lua_KContext)begun, executed);
+  return executed(L, LUA_OK, (lua_KContext)begun);
+}
+
+/* ------------------------------------------------------------- request -- */
+
+/* The call is over; one that has not answered has failed. */
+static void settle(call *ended, const char *failed) {
+  iotops_error err;
+  if (ended->subject == NULL)
+    return;
+  /* The caller learns what happened, not where in our files. */
+  const char *trace =
+      failed != NULL ? strstr(failed, "\nstack traceback:") : NULL;
+  int size = trace != NULL ? (int)(trace - failed) : -1;
+  iotops_error_set(&err, IOTOPS_EXECUTION_ERROR, "%.*s", size,
+                   failed != NULL ? failed : "the handler did not answer");
+  fail(ended, &err);
+}
+
+void request_arrived(void *user, iotops_request *request,
+                     const iotops_request_view *view) {
+  const envoy *received = user;
+  iotops_lua_endpoint *endpoint = received->endpoint;
+  iotops_error err;
+  call *begun = NULL;
+  if (endpoint != NULL && !endpoint->state->closing)
+    begun = call_new(endpoint->state, IOTOPS_CALL_COMMAND);
+  if (begun == NULL) {
+    iotops_error_set(&err, IOTOPS_EXECUTION_ERROR, "%s",
+                     endpoint == NULL || endpoint->state->closing
+                         ? "the script was closed"
+                         : "out of memory");
+    iotops_log(received->context, IOTOPS_LOG_ERROR, "script",
+               "a request to %.*s was not handled: %s", (int)view->topic.size,
+               view->topic.data, err.message);
+    iotops_request_fail(request, &err);
+    return;
+  }
+  begun->info.topic = view->topic;
+  begun->info.packet_id = view->packet_id;
+  begun->client = endpoint->client;
+  begun->user = endpoint;
+  begun->view = view;
+  begun->subject = request;
+  begun->ended = settle;
+  call_begin(begun, request_body, NULL);
+}

@@ -1,0 +1,117 @@
+/* job.c -- iotops.spawn and on_start: functions that begin soon. */
+#include "gate.h"
+#include "timer.h"
+
+typedef struct job job;
+struct job { /* a userdata; its user value lists function and arguments */
+  iotops_lua_call_kind kind;
+  job *next;
+};
+
+static int ended_k(lua_State *L, int status, lua_KContext context) {
+  (void)L;
+  (void)status;
+  (void)context;
+  return 0;
+}
+
+static int job_body(lua_State *L) {
+  const call *begun = lua_touserdata(L, 1);
+  job *taken = begun->user;
+  lua_settop(L, 0);
+  push_anchored(L, taken);
+  drop_anchor(L, taken);
+  lua_getiuservalue(L, 1, 1);
+  lua_replace(L, 1);
+  int count = (int)lua_rawlen(L, 1);
+  lua_getfield(L, 1, "n");
+  count = (int)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  luaL_checkstack(L, count, "too many arguments to spawn");
+  for (int i = 1; i <= count; i++)
+    lua_rawgeti(L, 1, i);
+  lua_remove(L, 1);
+  lua_callk(L, count - 1, 0, 0, ended_k);
+  return 0;
+}
+
+static void begin_jobs(iotops_task *task) {
+  iotops_lua *state = task->user;
+  /* Those spawned by these begin in the next round. */
+  job *round = state->jobs;
+  state->jobs = NULL;
+  state->last_job = &state->jobs;
+  while (round != NULL && !state->quiet) {
+    job *taken = round;
+    round = taken->next;
+    taken->next = NULL;
+    call *begun = call_new(state, taken->kind);
+    if (begun == NULL) {
+      iotops_log(state->context, IOTOPS_LOG_ERROR, "script",
+                 "a spawned function was not called: out of memory");
+      drop_anchor(state->L, taken);
+      continue;
+    }
+    begun->user = taken;
+    call_begin(begun, job_body, NULL);
+  }
+}
+
+static int add_job(lua_State *L, iotops_lua_call_kind kind) {
+  iotops_lua *state = state_of(L);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  int count = lua_gettop(L);
+  if (state->quiet)
+    return luaL_error(L, "the script is ending; nothing new can be begun");
+  lua_createtable(L, count, 1);
+  lua_insert(L, 1);
+  for (int i = count; i >= 1; i--)
+    lua_rawseti(L, 1, i);
+  lua_pushinteger(L, count);
+  lua_setfield(L, 1, "n");
+  job *made = lua_newuserdatauv(L, sizeof *made, 1);
+  *made = (job){.kind = kind};
+  lua_insert(L, 1);
+  lua_setiuservalue(L, 1, 1);
+  anchor(L, made);
+  *state->last_job = made;
+  state->last_job = &made->next;
+  if (!state->registering)
+    iotops_task_soon(state->context, &state->begin_jobs);
+  return 0;
+}
+
+static int job_spawn(lua_State *L) {
+  return add_job(L, IOTOPS_CALL_SPAWNED);
+}
+
+static int job_on_start(lua_State *L) {
+  return add_job(L, IOTOPS_CALL_START);
+}
+
+void jobs_init(iotops_lua *state) {
+  state->begin_jobs.run = begin_jobs;
+  state->begin_jobs.user = state;
+}
+
+void jobs_start(iotops_lua *state) {
+  if (state->jobs != NULL)
+    iotops_task_soon(state->context, &state->begin_jobs);
+}
+
+void jobs_drop(iotops_lua *state) {
+  iotops_task_cancel(state->context, &state->begin_jobs);
+  while (state->jobs != NULL) {
+    job *dropped = state->jobs;
+    state->jobs = dropped->next;
+    drop_anchor(state->L, dropped);
+  }
+  state->last_job = &state->jobs;
+}
+
+void open_jobs(lua_State *L) {
+  lua_pushcfunction(L, job_spawn);
+  lua_setfield(L, -2, "spawn");
+  lua_pushcfunction(L, job_on_start);
+  lua_setfield(L, -2, "on_start");
+}

@@ -1,0 +1,288 @@
+/* message.c -- received messages as tables, and acknowledgement by hand. */
+#include <string.h>
+
+#include "error.h"
+#include "message_table.h"
+#include "options.h"
+
+static const char telemetry_class[] = "iotops.message";
+static const char request_class[] = "iotops.request";
+static const char response_class[] = "iotops.response";
+static const char user_data_class[] = "iotops.user_data";
+static const char hold_class[] = "iotops.hold";
+
+/* ------------------------------------------------------------- tables -- */
+
+static void set_text(lua_State *L, const char *name, iotops_text text) {
+  if (text.data == NULL)
+    return;
+  lua_pushlstring(L, text.data, text.size);
+  lua_setfield(L, -2, name);
+}
+
+static void set_integer(lua_State *L, const char *name, lua_Integer value) {
+  lua_pushinteger(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static void set_boolean(lua_State *L, const char *name, bool value) {
+  lua_pushboolean(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static void set_tokens(lua_State *L, const iotops_token *tokens, size_t count) {
+  lua_createtable(L, 0, (int)count);
+  for (size_t i = 0; i < count; i++) {
+    lua_pushlstring(L, tokens[i].name.data, tokens[i].name.size);
+    lua_pushlstring(L, tokens[i].value.data, tokens[i].value.size);
+    lua_rawset(L, -3);
+  }
+  lua_setfield(L, -2, "tokens");
+}
+
+static void set_user_data(lua_State *L, const iotops_user_property *pairs,
+                          size_t count) {
+  lua_createtable(L, (int)count, 0);
+  for (size_t i = 0; i < count; i++) {
+    lua_createtable(L, 2, 0);
+    lua_pushlstring(L, pairs[i].name.data, pairs[i].name.size);
+    lua_rawseti(L, -2, 1);
+    lua_pushlstring(L, pairs[i].value.data, pairs[i].value.size);
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  luaL_setmetatable(L, user_data_class);
+  lua_setfield(L, -2, "user_data");
+}
+
+static void set_timestamp(lua_State *L, const iotops_hlc *timestamp) {
+  char text[IOTOPS_HLC_TEXT_SIZE];
+  if (timestamp == NULL)
+    return;
+  size_t size = iotops_hlc_format(timestamp, text);
+  set_text(L, "timestamp", (iotops_text){text, size});
+}
+
+static void set_correlation(lua_State *L, const uint8_t *id) {
+  char text[37];
+  iotops_uuid_text(id, text);
+  lua_pushlstring(L, text, 36);
+  lua_setfield(L, -2, "correlation_id");
+}
+
+void push_telemetry(lua_State *L, const iotops_telemetry *telemetry) {
+  luaL_checkstack(L, 8, NULL);
+  lua_createtable(L, 0, 12);
+  set_text(L, "topic", telemetry->topic);
+  set_tokens(L, telemetry->tokens, telemetry->token_count);
+  set_user_data(L, telemetry->user_data, telemetry->user_data_count);
+  set_text(L, "content_type", telemetry->payload.content_type);
+  set_integer(L, "format_indicator", telemetry->payload.format_indicator);
+  set_text(L, "sender_id", telemetry->sender_id);
+  set_timestamp(L, telemetry->timestamp);
+  set_integer(L, "qos", telemetry->qos);
+  set_boolean(L, "retain", telemetry->retain);
+  set_boolean(L, "dup", telemetry->dup);
+  if (telemetry->packet_id != 0)
+    set_integer(L, "packet_id", telemetry->packet_id);
+  luaL_setmetatable(L, telemetry_class);
+}
+
+void push_request(lua_State *L, const iotops_request_view *view) {
+  luaL_checkstack(L, 8, NULL);
+  lua_createtable(L, 0, 11);
+  set_text(L, "topic", view->topic);
+  set_tokens(L, view->tokens, view->token_count);
+  set_user_data(L, view->user_data, view->user_data_count);
+  set_text(L, "content_type", view->payload.content_type);
+  set_integer(L, "format_indicator", view->payload.format_indicator);
+  set_text(L, "invoker_id", view->invoker_id);
+  set_timestamp(L, view->timestamp);
+  if (view->correlation_id != NULL)
+    set_correlation(L, view->correlation_id);
+  if (view->packet_id != 0)
+    set_integer(L, "packet_id", view->packet_id);
+  luaL_setmetatable(L, request_class);
+}
+
+void push_response(lua_State *L, const iotops_response *response) {
+  luaL_checkstack(L, 8, NULL);
+  lua_createtable(L, 0, 9);
+  set_integer(L, "status", response->status);
+  set_tokens(L, response->tokens, response->token_count);
+  set_user_data(L, response->user_data, response->user_data_count);
+  set_text(L, "content_type", response->payload.content_type);
+  set_integer(L, "format_indicator", response->payload.format_indicator);
+  set_text(L, "executor_id", response->executor_id);
+  set_timestamp(L, response->timestamp);
+  if (response->correlation_id != NULL)
+    set_correlation(L, response->correlation_id);
+  luaL_setmetatable(L, response_class);
+}
+
+/* user_data.name: the value of the last pair of that name. */
+static int user_data_index(lua_State *L) {
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return 0;
+  for (lua_Integer i = (lua_Integer)lua_rawlen(L, 1); i >= 1; i--) {
+    if (lua_rawgeti(L, 1, i) == LUA_TTABLE) {
+      lua_rawgeti(L, -1, 1);
+      if (lua_rawequal(L, -1, 2)) {
+        lua_rawgeti(L, -2, 2);
+        return 1;
+      }
+      lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+  }
+  return 0;
+}
+
+/* ------------------------------------------------------------ methods -- */
+
+static int message_cloud_event(lua_State *L) {
+  property_list pairs;
+  iotops_cloud_event event = IOTOPS_CLOUD_EVENT_INIT;
+  iotops_error err;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  properties_option(L, 1, "user_data", &pairs);
+  if (iotops_cloud_event_from(pairs.items, pairs.count,
+                              text_option(L, 1, "content_type"), &event,
+                              &err) != 0)
+    return push_failure(L, &err);
+  lua_createtable(L, 0, 8);
+  set_text(L, "source", event.source);
+  set_text(L, "type", event.type);
+  set_text(L, "spec_version", event.spec_version);
+  set_text(L, "id", event.id);
+  set_text(L, "time", event.time);
+  set_text(L, "subject", event.subject);
+  set_text(L, "data_schema", event.data_schema);
+  set_text(L, "data_content_type", event.data_content_type);
+  return 1;
+}
+
+static int response_application_error(lua_State *L) {
+  property_list pairs;
+  iotops_text code, payload;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  properties_option(L, 1, "user_data", &pairs);
+  if (!iotops_application_error(pairs.items, pairs.count, &code, &payload))
+    return 0;
+  lua_pushlstring(L, code.data, code.size);
+  if (payload.data == NULL)
+    return 1;
+  lua_pushlstring(L, payload.data, payload.size);
+  return 2;
+}
+
+/* The running call, if the message at 1 is the one that it handles. */
+static call *own_call(lua_State *L) {
+  call *running = state_of(L)->running_call;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  return running != NULL && running->object == lua_topointer(L, 1) ? running
+                                                                   : NULL;
+}
+
+static int request_is_cancelled(lua_State *L) {
+  const call *own = own_call(L);
+  lua_pushboolean(L, own == NULL || own->subject == NULL ||
+                         iotops_request_is_cancelled(own->subject));
+  return 1;
+}
+
+/* --------------------------------------------------------------- hold -- */
+
+typedef struct hold hold;
+struct hold {
+  iotops_lua *state;
+  const iotops_mqtt_client *client;
+  iotops_telemetry_delivery *delivery; /* NULL: acknowledged */
+  hold *next, *previous;
+};
+
+static bool hold_end(hold *held) {
+  if (held->delivery == NULL)
+    return false;
+  iotops_telemetry_delivery_ack(held->delivery);
+  held->delivery = NULL;
+  if (held->previous != NULL)
+    held->previous->next = held->next;
+  else
+    held->state->holds = held->next;
+  if (held->next != NULL)
+    held->next->previous = held->previous;
+  return true;
+}
+
+static int message_hold(lua_State *L) {
+  call *own = own_call(L);
+  if (own == NULL || own->subject == NULL)
+    return luaL_error(L, "a message is held within its own handler only");
+  if (own->held)
+    return luaL_error(L, "the message is held already");
+  hold *held = lua_newuserdatauv(L, sizeof *held, 0);
+  *held = (hold){
+      .state = own->state, .client = own->client, .delivery = own->subject};
+  luaL_setmetatable(L, hold_class);
+  held->next = own->state->holds;
+  if (held->next != NULL)
+    held->next->previous = held;
+  own->state->holds = held;
+  own->held = true;
+  return 1;
+}
+
+static int hold_ack(lua_State *L) {
+  lua_pushboolean(L, hold_end(luaL_checkudata(L, 1, hold_class)));
+  return 1;
+}
+
+static void warn(const iotops_lua *state, const char *why) {
+  const call nobody = {.state = (iotops_lua *)state};
+  call_log(&nobody, IOTOPS_LOG_WARN, "%s", why);
+}
+
+static int hold_gc(lua_State *L) {
+  hold *held = lua_touserdata(L, 1);
+  if (hold_end(held))
+    warn(held->state, "a held message was forgotten; it is acknowledged");
+  return 0;
+}
+
+void holds_abandon(iotops_lua *state, const iotops_mqtt_client *client) {
+  for (hold *next, *held = state->holds; held != NULL; held = next) {
+    next = held->next;
+    if (client != NULL && held->client != client)
+      continue;
+    hold_end(held);
+    warn(state, "a message was still held when the script ended; it is "
+                "acknowledged");
+  }
+}
+
+/* ------------------------------------------------------------- module -- */
+
+void open_messages(lua_State *L) {
+  static const luaL_Reg message[] = {{"hold", message_hold},
+                                     {"cloud_event", message_cloud_event},
+                                     {NULL, NULL}};
+  static const luaL_Reg request[] = {{"is_cancelled", request_is_cancelled},
+                                     {"cloud_event", message_cloud_event},
+                                     {NULL, NULL}};
+  static const luaL_Reg response[] = {
+      {"application_error", response_application_error},
+      {"cloud_event", message_cloud_event},
+      {NULL, NULL}};
+  static const luaL_Reg user_data[] = {{"__index", user_data_index},
+                                       {NULL, NULL}};
+  static const luaL_Reg held[] = {{"ack", hold_ack}, {NULL, NULL}};
+  static const luaL_Reg held_meta[] = {{"__gc", hold_gc}, {NULL, NULL}};
+  class_new(L, telemetry_class, message, NULL);
+  class_new(L, request_class, request, NULL);
+  class_new(L, response_class, response, NULL);
+  class_new(L, user_data_class, NULL, user_data);
+  class_new(L, hold_class, held, held_meta);
+}

@@ -1,0 +1,17 @@
+/*
+** message_table.h -- the tables that scripts get for what was received.
+*/
+#ifndef BINDINGS_MESSAGE_TABLE_H
+#define BINDINGS_MESSAGE_TABLE_H
+
+#include "gate.h"
+
+void push_telemetry(lua_State *L,
+                    const iotops_telemetry *telemetry) LUA_MAY_RAISE;
+void push_request(lua_State *L, const iotops_request_view *view) LUA_MAY_RAISE;
+void push_response(lua_State *L, const iotops_response *response) LUA_MAY_RAISE;
+
+/* Acknowledges what scripts hold of `client` (NULL: of all), with a warning. */
+void holds_abandon(iotops_lua *state, const iotops_mqtt_client *client);
+
+#endif
