@@ -70,7 +70,7 @@ typedef struct iotops_lua_embedder {
 void iotops_lua_embed(lua_State *L, const iotops_lua_embedder *embedder);
 
 /* lua_CFunction for package.preload["iotops.core"]. */
-int luaopen_iotops_core(lua_State *L);
+IOTOPS_API int luaopen_iotops_core(lua_State *L);
 
 /*
 ** Runs the function on top of L's stack (no arguments, popped) as a call that

@@ -38,6 +38,7 @@ void push_error(lua_State *L, const iotops_error *err) {
     lua_setfield(L, -2, "property_value");
   }
   set_text(L, "command_name", err->command_name);
+  set_text(L, "service_error", err->service_error);
   set_text(L, "protocol_version", err->protocol_version);
   if (err->supported_major_count > 0) {
     lua_createtable(L, err->supported_major_count, 0);
@@ -85,7 +86,7 @@ static void get_name(lua_State *L, int index, const char *name,
 }
 
 static iotops_error_kind kind_from(const char *name) {
-  for (int kind = IOTOPS_MISSING_HEADER; kind <= IOTOPS_UNSUPPORTED_VERSION;
+  for (int kind = IOTOPS_MISSING_HEADER; kind <= IOTOPS_UNEXPECTED_PAYLOAD;
        kind++)
     if (strcmp(iotops_error_kind_name(kind), name) == 0)
       return kind;
@@ -107,6 +108,7 @@ static void read_object(lua_State *L, int index, iotops_error_kind kind,
   get_name(L, index, "timeout_name", err->timeout_name);
   get_name(L, index, "property_name", err->property_name);
   get_name(L, index, "command_name", err->command_name);
+  get_name(L, index, "service_error", err->service_error);
   lua_getfield(L, index, "header_value");
   const char *value = lua_tolstring(L, -1, &size);
   if (value != NULL)

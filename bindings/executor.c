@@ -82,19 +82,17 @@ static void add_application_error(lua_State *L, int index, answer *to) {
   check_options(L, given, names);
   iotops_text code = text_option(L, given, "code");
   iotops_text payload = text_option(L, given, "payload");
-  if (code.data == NULL || strspn(code.data, " \t\r\n") == code.size)
-    luaL_error(L, "application_error: a code that is not blank expected");
-  size_t count = to->options.user_data_count;
+  size_t count = to->options.user_data_count, added = 0;
+  iotops_error err;
   iotops_user_property *all =
       lua_newuserdatauv(L, (count + 2) * sizeof *all, 0);
   if (count > 0)
     memcpy(all, to->options.user_data, count * sizeof *all);
-  all[count++] = (iotops_user_property){iotops_text_of("AppErrCode"), code};
-  if (payload.data != NULL && strspn(payload.data, " \t\r\n") != payload.size)
-    all[count++] =
-        (iotops_user_property){iotops_text_of("AppErrPayload"), payload};
+  if (iotops_application_error_pairs(code, payload, &all[count], &added, &err) !=
+      0)
+    raise_error(L, &err);
   to->options.user_data = all;
-  to->options.user_data_count = count;
+  to->options.user_data_count = count + added;
 }
 
 static void fail(call *failed, const iotops_error *err) {
