@@ -32,6 +32,12 @@ int command_watch(int argc, char **argv);
 int command_usage_error(const char *name, const char *format, ...)
     IOTOPS_PRINTF(2, 3);
 
+/*
+** The same for an option that getopt_long() answered with '?' or ':'; `typed`
+** is the argument that it stopped at.
+*/
+int command_option_error(const char *name, int answer, const char *typed);
+
 /* Reports `err` on the standard error, kind first. */
 void command_report(const iotops_error *err);
 

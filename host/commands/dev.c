@@ -265,13 +265,13 @@ int command_dev(int argc, char **argv) {
   int option = 0;
   dev.broker.log_types = dev.types;
   dev.broker.lines = dev.lines;
-  while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+  while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
     if (option == 'h') {
       print_help();
       return COMMAND_DONE;
     }
-    if (option == '?')
-      return command_usage_error("dev", "see its options");
+    if (option == '?' || option == ':')
+      return command_option_error("dev", option, argv[optind - 1]);
     if (take_option(&dev, option, optarg) != COMMAND_DONE)
       return COMMAND_USAGE;
   }

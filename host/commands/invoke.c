@@ -90,11 +90,13 @@ int command_invoke(int argc, char **argv) {
   iotops_error err;
   int option = 0, status = COMMAND_USAGE;
   tool_init(&invoking.tool, "invoke");
-  while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+  while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
     if (option == 'h') {
       print_help();
       return COMMAND_DONE;
     }
+    if (option == '?' || option == ':')
+      return command_option_error("invoke", option, argv[optind - 1]);
     if (option == INVOKE_RAW)
       raw = optarg;
     else if (option == INVOKE_TYPE)

@@ -54,13 +54,13 @@ int command_run(int argc, char **argv) {
   host *host = NULL;
   iotops_error err;
   int option = 0, status = COMMAND_USAGE;
-  while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+  while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
     if (option == 'h') {
       print_help();
       return COMMAND_DONE;
     }
-    if (option == '?')
-      return command_usage_error("run", "see its options");
+    if (option == '?' || option == ':')
+      return command_option_error("run", option, argv[optind - 1]);
     if (serve_option("run", &options, option, optarg) != COMMAND_DONE)
       return COMMAND_USAGE;
   }

@@ -117,11 +117,13 @@ int command_send(int argc, char **argv) {
   iotops_error err;
   int option = 0, status = COMMAND_USAGE;
   tool_init(&sending.tool, "send");
-  while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+  while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
     if (option == 'h') {
       print_help();
       return COMMAND_DONE;
     }
+    if (option == '?' || option == ':')
+      return command_option_error("send", option, argv[optind - 1]);
     if (option == SEND_RAW)
       raw = optarg;
     else if (option == SEND_TYPE)

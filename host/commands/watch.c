@@ -226,11 +226,13 @@ int command_watch(int argc, char **argv) {
   iotops_error err;
   int option = 0, status = COMMAND_USAGE;
   tool_init(&watching.tool, "watch");
-  while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+  while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
     if (option == 'h') {
       print_help();
       return COMMAND_DONE;
     }
+    if (option == '?' || option == ':')
+      return command_option_error("watch", option, argv[optind - 1]);
     if (option == WATCH_JSON)
       watching.json = true;
     else if (option == WATCH_COUNT) {

@@ -143,7 +143,7 @@ describe("iotops run", function()
     place:script("bad", NOTES .. [[
       iotops.on_telemetry("bad", function() note("done", "bad") end)
     ]])
-    hosting.record(host, "subscribed", 2)
+    hosting.record(host, "subscribed: ", 2)
     place:publish("bad", "{}")
     assert.same({ "good", "bad" }, place:await_notes("done", 2))
   end)

@@ -144,7 +144,7 @@ describe("reloading a script", function()
     place:script("one", script_text("one"))
     local host = place:run { place.folder }
     place:script("two", (script_text("two"):gsub('"work"', '"more"')))
-    hosting.record(host, "subscribed", 2)
+    hosting.record(host, "subscribed: ", 2)
     place:publish("more", '{"n":1}')
     place:await_notes("done", 1)
     os.remove(place.folder .. "/two.lua")

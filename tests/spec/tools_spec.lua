@@ -116,6 +116,8 @@ describe("the tools", function()
       [{ "invoke" }] = "needs a topic",
       [{ "invoke", "--timeout", "soon", "a" }] = "seconds",
       [{ "watch" }] = "needs one filter",
+      [{ "watch", "--colour", "#" }] = "there is no option --colour",
+      [{ "send", "a", "{}", "--expiry" }] = "--expiry needs a value",
       [{ "watch", "a/#/b" }] = "is not a filter",
       [{ "watch", "--count", "few", "#" }] = "a number",
     }
