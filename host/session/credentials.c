@@ -163,8 +163,6 @@ int credentials_open(iotops_context *context, const iotops_settings *settings,
       return iotops_error_memory(err);
     }
     uv_fs_event_init(iotops_context_loop(context), &c->watch->handle);
-    /* Waiting for a token is no reason to keep a program running. */
-    uv_unref((uv_handle_t *)&c->watch->handle);
     c->watch->handle.data = c->watch;
     c->watch->context = context;
     c->watch->owner = c;
