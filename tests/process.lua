@@ -21,10 +21,14 @@ local alive = {} ---@type table<process.Process, true>
 local function turn_until(done, seconds)
   local timer, late = uv.new_timer(), false
   timer:start(math.ceil(seconds * 1000), 0, function() late = true end)
-  while not done() and not late do uv.run("once") end
+  local result = done() -- asked once a turn: an answer may take a line
+  while not result and not late do
+    uv.run("once")
+    result = done()
+  end
   timer:close()
   uv.run("nowait") -- luv crashes at exit on a handle that is still closing
-  return done()
+  return result
 end
 
 local function environment(changes)
