@@ -1,7 +1,7 @@
 --- One case, from prologue to stop, in a Lua state of its own.
 ---
 --- Runs as a script of main.c with a table of strings: folder, suite, name,
---- level.  Returns nothing when the case passes, else a report.
+--- level, clock.  Returns nothing when the case passes, else a report.
 
 package.path = "tests/?.lua;" .. package.path
 
@@ -31,6 +31,7 @@ local problem = stub.open({
   level = math.tointeger(tonumber(options.level)),
   client_id = null.get(config, "client-id") or "metl-client",
   push_acks = push_acks(),
+  real_clock = options.clock == "real",
 })
 if problem then
   return "  check:    the stub opens\n  seen:     " .. problem

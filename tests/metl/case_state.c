@@ -95,7 +95,7 @@ int metl_case_open(metl_case *one, int level, const char *client_id,
   iotops_clock clock = metl_clock_functions(&one->clock);
   iotops_allocator allocator = {.resize = count_blocks, .user = one};
   iotops_context_options options = IOTOPS_CONTEXT_OPTIONS_INIT;
-  options.clock = &clock;
+  options.clock = one->clock.real ? NULL : &clock;
   options.allocator = &allocator;
   options.random = same_bytes;
   options.random_user = one;
@@ -104,10 +104,10 @@ int metl_case_open(metl_case *one, int level, const char *client_id,
     options.log_user = one;
     options.log_level = IOTOPS_LOG_DEBUG;
   }
-  one->start_ms = one->clock.now_ms;
   if (iotops_context_new(&options, &one->context, err) != 0) {
     return -1;
   }
+  one->start_ms = iotops_mono_ms(one->context);
   one->stub =
       level == 1
           ? metl_stub_session_new(one->context, &one->clock, client_id, err)
@@ -116,7 +116,7 @@ int metl_case_open(metl_case *one, int level, const char *client_id,
     return -1;
   }
   one->stub->ops->drain(one->stub);
-  one->start_ms = one->clock.now_ms;
+  one->start_ms = iotops_mono_ms(one->context);
   iotops_lua_embedder embedder = {.size = sizeof embedder,
                                   .context = one->context,
                                   .client = metl_case_client(one),

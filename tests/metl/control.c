@@ -54,7 +54,10 @@ static void read_push_acks(lua_State *L, const char *name,
   lua_pop(L, 1);
 }
 
-/* open{level=, client_id=, push_acks=}: nothing, or an error's text. */
+/*
+** open{level=, client_id=, push_acks=, real_clock=}: nothing, or an error's
+** text.
+*/
 static int open_stub(lua_State *L) {
   metl_case *one = metl_case_of(L);
   iotops_error err;
@@ -64,6 +67,9 @@ static int open_stub(lua_State *L) {
   if (one->context) {
     return luaL_error(L, "the stub is open");
   }
+  lua_getfield(L, 1, "real_clock");
+  one->clock.real = lua_toboolean(L, -1);
+  lua_pop(L, 1);
   if (metl_case_open(one, level, client_id.data, &err) != 0) {
     lua_pushstring(L, err.message);
     return 1;
@@ -272,14 +278,16 @@ static int drain(lua_State *L) {
 
 static int get_now(lua_State *L) {
   const metl_case *one = metl_case_of(L);
-  lua_pushinteger(L, (lua_Integer)(one->clock.now_ms - one->start_ms));
+  lua_pushinteger(L,
+                  (lua_Integer)(iotops_mono_ms(one->context) - one->start_ms));
   return 1;
 }
 
 /* freeze(boolean) */
 static int freeze(lua_State *L) {
   luaL_checktype(L, 1, LUA_TBOOLEAN);
-  metl_case_of(L)->clock.frozen = lua_toboolean(L, 1);
+  metl_clock *clock = &metl_case_of(L)->clock;
+  clock->frozen = lua_toboolean(L, 1) && !clock->real;
   return 0;
 }
 

@@ -1,15 +1,19 @@
---- The conformance run: run.lua FOLDER [--level 1|2] [--case NAME]
+--- The conformance run:
+--- run.lua FOLDER [--level 1|2] [--case NAME] [--clock virtual|real]
 
 package.path = "tests/?.lua;" .. package.path
 
 local folder = ...
-local options = { level = "1" }
+local usage = "run.lua FOLDER [--level 1|2] [--case NAME] [--clock virtual|real]"
+local options = { level = "1", clock = "virtual" }
 for i = 2, select("#", ...), 2 do
   local name, value = select(i, ...)
   name = name:match("^%-%-(%l+)$")
-  assert(name == "case" or name == "level", "run.lua FOLDER [--level 1|2] [--case NAME]")
-  options[name] = assert(value, "an option wants a value")
+  assert(name == "case" or options[name], usage)
+  options[name] = assert(value, usage)
 end
-assert(options.level == "1" or options.level == "2", "--level is 1 or 2")
+assert(folder and (options.level == "1" or options.level == "2"), usage)
+assert(options.clock == "virtual" or options.clock == "real", usage)
 
-return require("metl.suite_run").all(folder, options.level, options.case)
+return require("metl.suite_run").all(folder, options.level, options.case,
+  { clock = options.clock })

@@ -60,7 +60,7 @@ static bool drop_id(metl_bytes *ids, uint16_t id) {
 /* ------------------------------------------------------------ packets -- */
 
 static uint64_t now(const stub_broker *broker) {
-  return broker->stub.clock->now_ms;
+  return iotops_mono_ms(broker->stub.context);
 }
 
 static void transmit(stub_broker *broker, metl_bytes *packet) {
@@ -316,8 +316,10 @@ static int connect_broker(metl_stub *stub, iotops_error *err) {
     return iotops_error_set(err, IOTOPS_MQTT_ERROR,
                             "the session does not connect to the stub");
   }
-  metl_clock_advance(stub->clock, stub->context,
-                     stub->clock->now_ms + settling_ms);
+  if (!stub->clock->real) {
+    metl_clock_advance(stub->clock, stub->context,
+                       stub->clock->now_ms + settling_ms);
+  }
   return 0;
 }
 

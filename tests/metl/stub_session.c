@@ -70,7 +70,7 @@ static stub_session *session_of(iotops_mqtt_client *client) {
 }
 
 static uint64_t now(const stub_session *session) {
-  return session->stub.clock->now_ms;
+  return iotops_mono_ms(session->stub.context);
 }
 
 static char *copy_text(iotops_text text) {

@@ -33,12 +33,13 @@ end
 ---@param folder string
 ---@param level string
 ---@param only string|nil # the name of one case
+---@param more table<string, string>|nil # further options of case.lua
 ---@return boolean passed
-function suite_run.all(folder, level, only)
+function suite_run.all(folder, level, only, more)
   local passed, failed = 0, 0
   for _, one in ipairs(cases.below(folder)) do
     if not only or one.name == only then
-      local report = suite_run.case(one, level)
+      local report = suite_run.case(one, level, more)
       if report then
         failed = failed + 1
         print(string.format("FAILED %s/%s\n%s", one.suite, one.name, report))

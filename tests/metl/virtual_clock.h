@@ -4,6 +4,8 @@
 ** Nothing sleeps: waiting for an event means advancing the clock to the next
 ** timer that is due and ringing the context.  Frozen time does not move at
 ** all, and then no timer is due.
+**
+** A real clock does not listen to freezing, and advancing it waits.
 */
 #ifndef METL_VIRTUAL_CLOCK_H
 #define METL_VIRTUAL_CLOCK_H
@@ -13,6 +15,7 @@
 typedef struct metl_clock {
   uint64_t now_ms; /* mono_ms */
   bool frozen;
+  bool real; /* the context has the system's clock */
 } metl_clock;
 
 /* Starts at an arbitrary instant, running. */
@@ -27,7 +30,8 @@ uint64_t metl_clock_next_due(const metl_clock *clock,
 
 /*
 ** Moves time to `to_ms`, through every timer that is due on the way, each
-** fired at its own instant.  Does nothing while time is frozen.
+** fired at its own instant.  Does nothing while time is frozen.  A real clock
+** is waited for, until something happens or `to_ms` has come.
 */
 void metl_clock_advance(metl_clock *clock, iotops_context *context,
                         uint64_t to_ms);
