@@ -6,6 +6,7 @@ local envoys = require "metl.envoys"
 local failure = require "metl.failure"
 local null = require "metl.null"
 local stub = require "metl.stub"
+local user_data = require "metl.user_data"
 local waiting = require "metl.waiting"
 
 local get = null.get
@@ -132,7 +133,7 @@ actions["await invocation"] = function(world, action)
   end
   for name, value in pairs(get(action, "metadata") or {}) do
     failure.unless_equal("response metadata " .. name, value,
-      envoys.user_data(response, name))
+      user_data.get(response.user_data, name))
   end
 end
 

@@ -1,10 +1,10 @@
 --- The checks after the last action.
 
-local envoys = require "metl.envoys"
 local failure = require "metl.failure"
 local null = require "metl.null"
 local packets = require "metl.packets"
 local stub = require "metl.stub"
+local user_data = require "metl.user_data"
 
 local get, given = null.get, null.given
 local equal = failure.unless_equal
@@ -137,7 +137,7 @@ checks["received-telemetries"] = function(world, entries)
     end
     for name, value in pairs(get(entry, "metadata") or {}) do
       equal(where .. "metadata " .. name, value,
-        envoys.user_data(received, name))
+        user_data.get(received.user_data, name))
     end
     for name, value in pairs(get(entry, "topic-tokens") or {}) do
       equal(where .. "topic token " .. name, value, received.tokens[name])

@@ -32,7 +32,7 @@ local function set_up_one(world, settings)
   local envoy, err = envoys.make(world, settings)
   if envoy then
     world.envoys[#world.envoys + 1] = envoy
-    err = outcome("start", envoys.start(envoy))
+    err = outcome("start", envoys.start(world, envoy))
   end
   return err
 end
@@ -89,14 +89,14 @@ function prologue.wind_up(world)
   local caught
   release(world)
   for _, envoy in ipairs(world.envoys) do
-    local err = outcome("stop", envoys.stop(envoy))
+    local err = outcome("stop", envoys.stop(world, envoy))
     if expected then
       caught = caught or err
     else
       failure.unless_equal("error of stopping", nil, err and tostring(err))
     end
     if err then
-      outcome("stop again", envoys.stop(envoy))
+      outcome("stop again", envoys.stop(world, envoy))
     end
   end
   if expected then
