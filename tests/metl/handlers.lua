@@ -5,7 +5,7 @@ local user_data = require "metl.user_data"
 
 local handlers = {}
 
-local function sync(world, steps)
+local function sync(world, request, steps)
   for _, step in ipairs(steps or {}) do
     local signal, wait = null.get(step, "signal-event"),
       null.get(step, "wait-event")
@@ -14,6 +14,9 @@ local function sync(world, steps)
     end
     if wait then
       world:event(wait):wait()
+      if request:is_cancelled() then
+        error("the request was given up")
+      end
     end
   end
 end
@@ -25,7 +28,9 @@ local function response_user_data(settings, request)
     if value == nil then
       value = user_data.get(request.user_data, name)
     end
-    pairs_of[#pairs_of + 1] = { name, value }
+    if value ~= nil then
+      pairs_of[#pairs_of + 1] = { name, value }
+    end
   end
   local prefix = null.get(settings, "token-metadata-prefix")
   if prefix then
@@ -48,7 +53,7 @@ function handlers.command(world, envoy, settings)
   local answered = {} -- per value of the request
   return function(value, request)
     envoy.handled = envoy.handled + 1
-    sync(world, null.get(settings, "sync"))
+    sync(world, request, null.get(settings, "sync"))
     if null.get(settings, "raise-error") then
       error("the case wants this handler to fail")
     end

@@ -139,7 +139,22 @@ local function check_own_cases()
   end
 end
 
+-- Cases that hardly wait, on the system's clock.
+local function check_real_clock()
+  for _, level in ipairs(levels) do
+    for _, one in ipairs(cases.below(folder)) do
+      if one.name == "answers" or one.name == "invokes"
+        or one.name == "receives" or one.name == "fire_and_forget" then
+        local report = suite_run.case(one, level, { clock = "real" })
+        verdict(not report, "%s/%s at level %s on the real clock\n%s",
+          one.suite, one.name, level, report)
+      end
+    end
+  end
+end
+
 check_own_cases()
+check_real_clock()
 check_mutations()
 check_faults()
 print(string.format("%d passed, %d failed", passed, failed))
