@@ -64,7 +64,8 @@ BENCH_SOURCES   := $(wildcard tests/bench/*.c)
 LUA_SOURCES     := $(shell find scripts/iotops -name '*.lua' 2>/dev/null)
 PUBLIC_HEADERS  := $(wildcard host/include/iotops/*.h)
 ALL_SOURCES     := $(CORE_SOURCES) $(BINDING_SOURCES) $(HOST_SOURCES) \
-  $(UNIT_SOURCES) $(BENCH_SOURCES) $(wildcard tests/metl/*.c)
+  $(UNIT_SOURCES) $(BENCH_SOURCES) \
+  $(wildcard tests/metl/*.c tests/metl/faulty/*.c)
 ALL_HEADERS     := $(shell find host bindings tests -name '*.h' 2>/dev/null)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -75,6 +76,7 @@ UNIT_TESTS      := $(patsubst %.c,$(BUILD)/%,$(UNIT_SOURCES))
 UNIT_HELPERS    := $(call objects,$(filter-out $(UNIT_SOURCES), \
   $(wildcard tests/unit/*.c)))
 METL_OBJECTS    := $(call objects,$(wildcard tests/metl/*.c))
+FAULTY_OBJECTS  := $(call objects,$(wildcard tests/metl/faulty/*.c))
 BENCHES         := $(patsubst %.c,$(BUILD)/%,$(BENCH_SOURCES))
 LUA_FILES       := $(patsubst scripts/%,$(BUILD)/lua/%,$(LUA_SOURCES))
 
@@ -94,7 +96,7 @@ LUA_ENVIRONMENT = \
 all: $(LIBRARY) $(MODULE) $(PROGRAM) ## build the library, the Lua module and the program
 
 # The core is compiled without Lua's headers: none may be included there.
-$(BINDING_OBJECTS) $(HOST_OBJECTS) $(METL_OBJECTS): EXTRA_CFLAGS = $(LUA_CFLAGS)
+$(BINDING_OBJECTS) $(HOST_OBJECTS) $(METL_OBJECTS) $(FAULTY_OBJECTS): EXTRA_CFLAGS = $(LUA_CFLAGS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -153,6 +155,15 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
 $(BUILD)/metl: $(METL_OBJECTS) $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
+# The same, broken on purpose: calls of these functions end in tests/metl/faulty.
+FAULTY_WRAPS := metl_case_client response_cache_find response_cache_insert \
+  topic_pattern_init expiry_from_us expiry_left iotops_cloud_event_check \
+  ack_queue_next
+$(BUILD)/metl-faulty: $(METL_OBJECTS) $(FAULTY_OBJECTS) $(BINDING_OBJECTS) \
+  $(BUILD)/libiotops.a
+	$(CC) -rdynamic $(FAULTY_WRAPS:%=-Wl,--wrap=%) $(ALL_LDFLAGS) $^ \
+	  $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
+
 unit: $(UNIT_TESTS)
 benches: $(BENCHES)
 
@@ -177,7 +188,7 @@ demo-now:
 	@$(LUA_ENVIRONMENT) $(LUA) scripts/samples/demo/run.lua $(BUILD)/iotops
 
 test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
-	$(build) all unit $(BUILD)/metl
+	$(build) all unit $(BUILD)/metl $(BUILD)/metl-faulty
 	$(again) test-now
 
 test-now:
@@ -187,7 +198,7 @@ test-now:
 
 test-asan: deps-test ## run the tests under ASan and UBSan
 	$(build) BUILD=$(BUILD)/asan SANITIZE=address,undefined OPTIMIZE=-O1 \
-	  all unit $(BUILD)/asan/metl
+	  all unit $(BUILD)/asan/metl $(BUILD)/asan/metl-faulty
 	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-now
 
 memcheck: deps-test ## run the C unit tests and a minute of the host under valgrind

@@ -108,6 +108,14 @@ local function programs()
       read = read_tap,
     }
   end
+  list[#list + 1] = {
+    name = "metl self-test",
+    command = {
+      build .. "/metl", "tests/metl/selftest.lua", build .. "/metl-faulty",
+    },
+    seconds = 240,
+    read = read_summary,
+  }
   if shared ~= "" then
     for _, level in ipairs { "1", "2" } do
       list[#list + 1] = {

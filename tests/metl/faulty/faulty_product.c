@@ -23,14 +23,14 @@ static iotops_text cache_topic(iotops_text topic) {
 }
 
 WRAPPED(cache_entry *, response_cache_find, response_cache *cache,
-        iotops_text topic, const uint8_t correlation[CORRELATION_SIZE]) {
+        iotops_text topic, const uint8_t correlation[CORRELATION_BYTES]) {
   return fault_is("never-cached") ? NULL
                                   : __real_response_cache_find(
                                         cache, cache_topic(topic), correlation);
 }
 
 WRAPPED(cache_entry *, response_cache_insert, response_cache *cache,
-        iotops_text topic, const uint8_t correlation[CORRELATION_SIZE],
+        iotops_text topic, const uint8_t correlation[CORRELATION_BYTES],
         uint64_t deadline_ms) {
   return __real_response_cache_insert(cache, cache_topic(topic), correlation,
                                       deadline_ms);
