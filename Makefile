@@ -157,8 +157,8 @@ $(BUILD)/metl: $(METL_OBJECTS) $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 
 # The same, broken on purpose: calls of these functions end in tests/metl/faulty.
 FAULTY_WRAPS := metl_case_client response_cache_find response_cache_insert \
-  topic_pattern_init expiry_from_us expiry_left iotops_cloud_event_check \
-  ack_queue_next
+  topic_pattern_init expiry_from_us expiry_left iotops_cloud_event_from \
+  cloud_event_check_user_data ack_queue_next
 $(BUILD)/metl-faulty: $(METL_OBJECTS) $(FAULTY_OBJECTS) $(BINDING_OBJECTS) \
   $(BUILD)/libiotops.a
 	$(CC) -rdynamic $(FAULTY_WRAPS:%=-Wl,--wrap=%) $(ALL_LDFLAGS) $^ \

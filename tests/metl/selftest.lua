@@ -32,6 +32,7 @@ local faults = {
   { "acked-before-the-handler", "1" },
   { "acked-out-of-order", "2" },
   { "cache-key-without-response-topic", "1" },
+  { "cloud-event-names-in-user-data", "1" },
   { "cloud-events-unchecked", "1" },
   { "delivered-twice", "1" },
   { "expiry-not-rounded-up", "1" },
@@ -55,6 +56,7 @@ local faults = {
   { "published-twice", "1" },
   { "refusals-hidden", "1" },
   { "refusals-hidden", "2" },
+  { "tokens-not-replaced", "1" },
 }
 
 local function failures_of(fault, level)

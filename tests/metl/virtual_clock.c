@@ -37,13 +37,25 @@ uint64_t metl_clock_next_due(const metl_clock *clock,
   return clock->frozen ? UINT64_MAX : iotops_context_next_due(context);
 }
 
+static void awake(iotops_timer *timer) {
+  (void)timer;
+}
+
+static void wait_until(iotops_context *context, uint64_t to_ms) {
+  uint64_t now_ms = iotops_mono_ms(context);
+  iotops_timer timer = {.fire = awake};
+  iotops_timer_start(context, &timer, to_ms > now_ms ? to_ms - now_ms : 0);
+  iotops_context_run_once(context, true);
+  iotops_timer_stop(context, &timer);
+}
+
 void metl_clock_advance(metl_clock *clock, iotops_context *context,
                         uint64_t to_ms) {
   if (clock->frozen) {
     return;
   }
   if (clock->real) {
-    iotops_context_run_once(context, to_ms > iotops_mono_ms(context));
+    wait_until(context, to_ms);
     return;
   }
   for (;;) {

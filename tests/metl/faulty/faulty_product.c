@@ -5,7 +5,7 @@
 ** the product's own does unless its fault is on.
 */
 #include "fault.h"
-#include "iotops/cloud_event.h"
+#include "protocol/cloud_event_write.h"
 #include "protocol/expiry.h"
 #include "protocol/response_cache.h"
 #include "protocol/topic_pattern.h"
@@ -69,11 +69,22 @@ WRAPPED(uint32_t, expiry_left, uint64_t deadline_ms, uint64_t now_ms) {
 
 /* -------------------------------------------------------- cloud events -- */
 
-WRAPPED(int, iotops_cloud_event_check, const iotops_cloud_event *event,
-        iotops_text content_type, iotops_error *err) {
-  return fault_is("cloud-events-unchecked")
+WRAPPED(int, iotops_cloud_event_from, const iotops_user_property *properties,
+        size_t count, iotops_text content_type, iotops_cloud_event *event,
+        iotops_error *err) {
+  int result = __real_iotops_cloud_event_from(properties, count, content_type,
+                                              event, err);
+  if (result == 0 || !fault_is("cloud-events-unchecked"))
+    return result;
+  *event = (iotops_cloud_event)IOTOPS_CLOUD_EVENT_INIT;
+  return 0;
+}
+
+WRAPPED(int, cloud_event_check_user_data, const iotops_user_property *pairs,
+        size_t count, iotops_error *err) {
+  return fault_is("cloud-event-names-in-user-data")
              ? 0
-             : __real_iotops_cloud_event_check(event, content_type, err);
+             : __real_cloud_event_check_user_data(pairs, count, err);
 }
 
 /* -------------------------------------------------- acknowledgements -- */
