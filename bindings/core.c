@@ -193,7 +193,6 @@ int luaopen_iotops_core(lua_State *L) {
   open_senders(L);
   open_invokers(L);
   open_endpoints(L);
-  open_events(L);
   open_luv(L);
   return 1;
 }

@@ -81,7 +81,6 @@ char *scratch_reserve(lua_State *L, iotops_lua *state,
 /* Each adds its functions to the table at the top. */
 void open_coroutines(lua_State *L);
 void open_endpoints(lua_State *L);
-void open_events(lua_State *L);
 void open_errors(lua_State *L);
 void open_invokers(lua_State *L);
 void open_jobs(lua_State *L);
