@@ -187,6 +187,7 @@ int luaopen_iotops_core(lua_State *L) {
   open_coroutines(L);
   open_jobs(L);
   open_timers(L);
+  open_events(L);
   open_logs(L);
   open_runs(L);
   open_sessions(L);

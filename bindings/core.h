@@ -82,6 +82,7 @@ char *scratch_reserve(lua_State *L, iotops_lua *state,
 void open_coroutines(lua_State *L);
 void open_endpoints(lua_State *L);
 void open_errors(lua_State *L);
+void open_events(lua_State *L);
 void open_invokers(lua_State *L);
 void open_jobs(lua_State *L);
 void open_json(lua_State *L);

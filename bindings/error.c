@@ -66,7 +66,7 @@ int raise_error(lua_State *L, const iotops_error *err) {
   return lua_error(L);
 }
 
-static bool is_error(lua_State *L, int index) {
+bool is_error(lua_State *L, int index) {
   if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
     return false;
   luaL_getmetatable(L, class_name);

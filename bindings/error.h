@@ -10,6 +10,9 @@
 /* Pushes an error object. */
 void push_error(lua_State *L, const iotops_error *err) LUA_MAY_RAISE;
 
+/* True for an error object. */
+bool is_error(lua_State *L, int index);
+
 /* Pushes nil and the error object; returns 2. */
 int push_failure(lua_State *L, const iotops_error *err) LUA_MAY_RAISE;
 

@@ -88,8 +88,8 @@ static void add_application_error(lua_State *L, int index, answer *to) {
       lua_newuserdatauv(L, (count + 2) * sizeof *all, 0);
   if (count > 0)
     memcpy(all, to->options.user_data, count * sizeof *all);
-  if (iotops_application_error_pairs(code, payload, &all[count], &added, &err) !=
-      0)
+  if (iotops_application_error_pairs(code, payload, &all[count], &added,
+                                     &err) != 0)
     raise_error(L, &err);
   to->options.user_data = all;
   to->options.user_data_count = count + added;
@@ -131,6 +131,10 @@ static int respond(lua_State *L, call *answering, int value, int extras) {
   return 0;
 }
 
+static bool is_options(lua_State *L, int index) {
+  return lua_istable(L, index) && !is_error(L, index);
+}
+
 /* Stack: 1 the endpoint, then what the handler returned. */
 static int executed(lua_State *L, int status, lua_KContext context) {
   call *answering = (call *)context;
@@ -139,12 +143,12 @@ static int executed(lua_State *L, int status, lua_KContext context) {
   lua_settop(L, 3);
   if (answering->subject == NULL)
     return 0;
-  if (lua_isnil(L, 2) && endpoint->response_format != IOTOPS_FORMAT_EMPTY) {
-    if (lua_isnil(L, 3))
-      return luaL_error(L, "the handler returned nothing; return iotops.null "
-                           "for a null, or use iotops.empty");
+  if (lua_isnil(L, 2) && !lua_isnil(L, 3) && !is_options(L, 3))
     return lua_error(L); /* nil, err: as if it had been raised */
-  }
+  if (lua_isnil(L, 2) && (endpoint->response_format == IOTOPS_FORMAT_JSON ||
+                          endpoint->response_format == IOTOPS_FORMAT_RAW))
+    return luaL_error(L, "the handler returned nothing; return iotops.null "
+                         "for a null, or use iotops.empty");
   return respond(L, answering, 2, 3);
 }
 

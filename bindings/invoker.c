@@ -88,6 +88,10 @@ static int push_result(lua_State *L, const wait *ended) {
   if (read_payload(L, self->response_format, serializer, &response->payload,
                    &err) != 0)
     return push_failure(L, &err);
+  if (lua_isnil(L, -1)) { /* a success that carried no value */
+    lua_pop(L, 1);
+    lua_pushlightuserdata(L, NULL);
+  }
   push_response(L, response);
   return 2;
 }

@@ -13,6 +13,7 @@ typedef struct sender {
   iotops_telemetry_sender *handle; /* NULL: closed */
   iotops_mqtt_client *client;
   iotops_format format;
+  size_t pending; /* sends under way */
 } sender;
 
 static const char *const sender_options[] = {"topic_pattern", "topic_namespace",
@@ -52,9 +53,18 @@ static int session_sender(lua_State *L) {
 
 static int sender_send(lua_State *L);
 
+static int send_done(lua_State *L, int status, lua_KContext context) {
+  sender *self = lua_touserdata(L, 1);
+  (void)status;
+  self->pending--;
+  return wait_results(L, (wait *)context);
+}
+
 /* There may be room in the queue: tries once more. */
 static int send_again(lua_State *L, int status, lua_KContext context) {
+  sender *self = lua_touserdata(L, 1);
   (void)status;
+  self->pending--;
   wait_results(L, (wait *)context);
   return sender_send(L);
 }
@@ -99,14 +109,23 @@ static int sender_send(lua_State *L) {
   wait *sent = wait_new(L, wait_push_true);
   if (iotops_telemetry_send(self->handle, &options, wait_done, sent, &err) ==
       0) {
+    self->pending++;
     lua_settop(L, 3);
-    return wait_yield(L, sent, NULL);
+    return wait_yield(L, sent, send_done);
   }
   wait_drop(sent);
   if (!is_queue_full(&err))
     return push_failure(L, &err);
+  self->pending++;
   lua_settop(L, 3);
   return wait_for_room(L, self->client, send_again);
+}
+
+/* Sends that are under way; the short forms evict none that has any. */
+static int sender_pending(lua_State *L) {
+  const sender *self = luaL_checkudata(L, 1, class_name);
+  lua_pushinteger(L, (lua_Integer)self->pending);
+  return 1;
 }
 
 static int sender_close(lua_State *L) {
@@ -117,8 +136,10 @@ static int sender_close(lua_State *L) {
 }
 
 void open_senders(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"send", sender_send}, {"close", sender_close}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"send", sender_send},
+                                     {"pending", sender_pending},
+                                     {"close", sender_close},
+                                     {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", sender_close}, {"__close", sender_close}, {NULL, NULL}};
   class_new(L, class_name, methods, meta);

@@ -1,0 +1,157 @@
+--- iotops: telemetry and commands over MQTT v5 for Azure IoT Operations.
+---
+--- Calls that wait (`send`, `invoke`, `sleep`, ...) yield the running coroutine
+--- and read as if they blocked.  Short forms raise the error object; methods of
+--- envoys return `nil, err`.
+
+local core = require "iotops.core"
+local default = require "iotops.default"
+local serializers = require "iotops.serializers"
+local short_forms = require "iotops.short_forms"
+
+if core.version ~= default.version then
+  error(("iotops %s cannot use the core of iotops %s"):format(default.version, core.version))
+end
+
+require("iotops.luv").watch()
+
+---@class iotops
+local iotops = {
+  ---@type string
+  version = core.version,
+  --- JSON's null, the same value as `cjson.null`.
+  ---@type lightuserdata
+  null = core.null,
+  --- As the value of a token: leaves the token open.
+  ---@type lightuserdata
+  any = core.any,
+  ---@type iotops.Json
+  json = serializers.json,
+  ---@type iotops.Serializer
+  raw = serializers.raw,
+  ---@type iotops.Serializer
+  empty = serializers.empty,
+  ---@type iotops.Log
+  log = core.log,
+}
+
+-- ------------------------------------------------------------- sessions --
+
+--- Says how the default session is made, before its first use.  Settings that
+--- are not given come from the `AIO_*` variables or the mounted files.  In the
+--- host the session is the host's: only `topic_namespace` and `serializer` may
+--- be given.
+---@param options iotops.SessionOptions
+function iotops.configure(options)
+  default.configure(options)
+end
+
+--- A session of its own; without options, the default session.
+---@param options? iotops.SessionOptions
+---@return iotops.Session|nil
+---@return iotops.Error? err
+function iotops.session(options)
+  if options == nil then
+    return default.session()
+  end
+  return short_forms.new_session(options)
+end
+
+-- ---------------------------------------------------------- short forms --
+
+--- Calls `handler` with each telemetry message's value.  The message is
+--- acknowledged when the handler has returned.
+---@param pattern string
+---@param options iotops.TelemetryOptions|fun(value: any, message: iotops.Message)
+---@param handler? fun(value: any, message: iotops.Message)
+---@return iotops.Endpoint
+function iotops.on_telemetry(pattern, options, handler)
+  return short_forms.on_telemetry(default.session(), pattern, options, handler)
+end
+
+--- Answers each request with what `handler` returns: a value, and maybe
+--- `iotops.ResponseOptions`.
+---@param pattern string
+---@param options iotops.CommandOptions|iotops.CommandHandler
+---@param handler? iotops.CommandHandler
+---@return iotops.Endpoint
+function iotops.on_command(pattern, options, handler)
+  return short_forms.on_command(default.session(), pattern, options, handler)
+end
+
+--- Sends one telemetry message; waits until the broker has it.  Raises.
+---@param pattern string
+---@param value any
+---@param options? iotops.SendOptions
+---@return true
+function iotops.send(pattern, value, options)
+  return short_forms.send(default.session(), pattern, value, options)
+end
+
+--- Invokes a command; waits for its response.  Raises.
+---@param pattern string
+---@param value any
+---@param options? iotops.InvokeOptions
+---@return any value
+---@return iotops.Response response
+function iotops.invoke(pattern, value, options)
+  return short_forms.invoke(default.session(), pattern, value, options)
+end
+
+-- ----------------------------------------------------------------- time --
+
+--- Waits `seconds`.
+---@type fun(seconds: number)
+iotops.sleep = core.sleep
+
+--- Calls `run` once, in `seconds`.
+---@type fun(seconds: number, run: fun()): iotops.Timer
+iotops.after = core.after
+
+--- Calls `run` every `seconds`; a tick that finds the last call unfinished is
+--- left out.
+---@type fun(seconds: number, run: fun()): iotops.Timer
+iotops.every = core.every
+
+--- Unix time in seconds, to the millisecond.
+---@type fun(): number
+iotops.now = core.now
+
+--- The hybrid logical clock of the process, as text.
+---@type fun(): string
+iotops.hlc = core.hlc
+
+-- ----------------------------------------------------------- coroutines --
+
+--- Runs a function soon, in a coroutine of its own that may wait.
+---@type fun(run: fun(...: any), ...: any)
+iotops.spawn = core.spawn
+
+--- Runs a function once the script is loaded and serves.
+---@type fun(run: fun())
+iotops.on_start = core.on_start
+
+--- An event that coroutines wait for.
+---@type fun(): iotops.Event
+iotops.event = core.event
+
+--- Runs the loop of a plain Lua until `iotops.stop()`, SIGINT or SIGTERM; then
+--- ends what is in hand and detaches.  In the host it returns at once.
+function iotops.run()
+  return core.run()
+end
+
+--- Ends `iotops.run()`.
+---@type fun()
+iotops.stop = core.stop
+
+-- --------------------------------------------------------------- errors --
+
+--- An error object, for handlers and serializers of your own.
+---@type fun(fields: {kind: iotops.ErrorKind?, message: string, [string]: any}): iotops.Error
+iotops.error = core.error
+
+---@type fun(value: any): boolean
+iotops.is_error = core.is_error
+
+return iotops
