@@ -108,7 +108,8 @@ static void update_events(tcp_stream *s) {
 
 /* Bytes that no event of the socket will tell of. */
 static bool has_hidden_bytes(const tcp_stream *s) {
-  return s->poll_failed || (s->ssl != NULL && SSL_has_pending(s->ssl));
+  return s->poll_failed || s->write_error != 0 ||
+         (s->ssl != NULL && SSL_has_pending(s->ssl));
 }
 
 /*
@@ -124,13 +125,15 @@ static void acknowledge_at_once(tcp_stream *s) {
   s->has_read = false;
 }
 
-/* What poll errors mean once everything has been read. */
-static void check_poll_failed(tcp_stream *s) {
-  int system_error = 0;
+/* What failed before counts once everything has been read. */
+static void check_broken(tcp_stream *s) {
+  int system_error = s->write_error;
   socklen_t size = sizeof system_error;
-  if (!s->poll_failed || s->state != TCP_OPEN || (!s->drained && !s->paused))
+  if ((!s->poll_failed && s->write_error == 0) || s->state != TCP_OPEN ||
+      (!s->drained && !s->paused))
     return;
-  getsockopt(s->watch->fd, SOL_SOCKET, SO_ERROR, &system_error, &size);
+  if (system_error == 0)
+    getsockopt(s->watch->fd, SOL_SOCKET, SO_ERROR, &system_error, &size);
   broken(s, system_error != 0 ? system_error : ECONNRESET);
 }
 
@@ -143,7 +146,7 @@ static bool raise_readable(tcp_stream *s) {
   if (watch->owner == NULL || s->state != TCP_OPEN)
     return false;
   acknowledge_at_once(s);
-  check_poll_failed(s);
+  check_broken(s);
   if (s->state != TCP_OPEN)
     return false;
   /* The reader had enough for one turn. */
@@ -154,7 +157,11 @@ static bool raise_readable(tcp_stream *s) {
 
 static void on_again(iotops_timer *timer) {
   tcp_stream *s = timer->user;
-  if (s->state == TCP_OPEN && !s->paused && raise_readable(s))
+  if (s->state != TCP_OPEN)
+    return;
+  if (s->paused)
+    check_broken(s);
+  else if (raise_readable(s))
     update_events(s);
 }
 
@@ -219,7 +226,7 @@ static void carry(tcp_stream *s, int events) {
     if (watch->owner == NULL || s->state != TCP_OPEN)
       return;
   }
-  check_poll_failed(s);
+  check_broken(s);
   update_events(s);
 }
 
@@ -307,15 +314,27 @@ static ptrdiff_t tcp_read(iotops_stream *stream, void *bytes, size_t size) {
   return s->ssl == NULL ? read_plain(s, bytes, size) : read_tls(s, bytes, size);
 }
 
+/*
+** A peer that leaves says why before it does, and what it said may still be
+** unread when writing fails: reading comes first, then the failure.
+*/
+static ptrdiff_t write_failed(tcp_stream *s, int system_error) {
+  if (s->paused) {
+    broken(s, system_error);
+    return IOTOPS_STREAM_BROKEN;
+  }
+  s->write_error = system_error;
+  iotops_timer_start(s->context, &s->again, 0);
+  return 0;
+}
+
 static ptrdiff_t write_plain(tcp_stream *s, const void *bytes, size_t size) {
   ssize_t taken;
   do
     taken = send(s->watch->fd, bytes, size, MSG_NOSIGNAL);
   while (taken < 0 && errno == EINTR);
-  if (taken < 0 && errno != EAGAIN) {
-    broken(s, errno);
-    return IOTOPS_STREAM_BROKEN;
-  }
+  if (taken < 0 && errno != EAGAIN)
+    return write_failed(s, errno);
   return taken < 0 ? 0 : taken;
 }
 
@@ -339,6 +358,10 @@ static ptrdiff_t write_tls(tcp_stream *s, const void *bytes, size_t size) {
       s->write_wants_read = true;
       break;
     }
+    if (result == SSL_ERROR_SYSCALL && system_error != 0) {
+      ERR_clear_error();
+      return write_failed(s, system_error);
+    }
     tls_explain(s->ssl, result, system_error, s->settings, &s->report,
                 &s->error);
     tcp_fail(s);
@@ -352,11 +375,11 @@ static ptrdiff_t tcp_write(iotops_stream *stream, const void *bytes,
   tcp_stream *s = (tcp_stream *)stream;
   if (s->state == TCP_ENDED)
     return IOTOPS_STREAM_BROKEN;
-  if (s->state != TCP_OPEN || size == 0)
+  if (s->state != TCP_OPEN || size == 0 || s->write_error != 0)
     return 0;
   ptrdiff_t taken =
       s->ssl == NULL ? write_plain(s, bytes, size) : write_tls(s, bytes, size);
-  if (taken >= 0 && (size_t)taken < size) {
+  if (taken >= 0 && (size_t)taken < size && s->write_error == 0) {
     s->wants_writable = !s->write_wants_read;
     update_events(s);
   }

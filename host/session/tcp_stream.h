@@ -65,6 +65,7 @@ struct tcp_stream {
   bool drained;       /* the last read found nothing more */
   bool has_read;      /* bytes since TCP_QUICKACK was set last */
   bool poll_failed;   /* libuv has stopped the poll: the socket is in error */
+  int write_error;    /* errno of a write; told once all has been read */
   iotops_timer again; /* readable once more, on the loop's next turn */
 };
 

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -316,7 +317,7 @@ static void random_queueing_and_cancelling_keeps_the_order(void **state) {
   srand(7);
   for (int round = 0; round < 500; round++) {
     test_task tasks[TASKS];
-    char trace[TASKS + 1] = "", expected[TASKS + 1] = "";
+    char trace[TASKS + 1] = "", expected[TASKS * 8 + 1] = "";
     char soon[TASKS * 4 + 1] = "", late[TASKS * 4 + 1] = "";
     char *at = trace;
     for (int i = 0; i < TASKS; i++)
@@ -341,7 +342,7 @@ static void random_queueing_and_cancelling_keeps_the_order(void **state) {
           strncat(list, &t->name, 1);
       }
     }
-    strcat(strcpy(expected, soon), late);
+    snprintf(expected, sizeof expected, "%s%s", soon, late);
     iotops_context_drain(context);
     assert_string_equal(trace, expected);
   }

@@ -489,8 +489,10 @@ static void random_strings_never_do_harm(void **state) {
   srand(11);
   for (int round = 0; round < 5000; round++) {
     char string[256] = "";
+    size_t length = 0;
     for (int i = rand() % 14; i > 0; i--)
-      strcat(string, parts[rand() % 12]);
+      length += (size_t)snprintf(string + length, sizeof string - length, "%s",
+                                 parts[rand() % 12]);
     from_string(f, string);
     iotops_settings_check(f->settings, &f->err);
   }

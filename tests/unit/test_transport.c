@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <cmocka.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -92,7 +93,7 @@ static const char *in_folder(const char *name) {
 
 /* --------------------------------------------------------------- servers -- */
 
-enum { ANY_SIZE = 1024 * 1024 };
+static const size_t ANY_SIZE = (size_t)1024 * 1024;
 
 typedef struct server server;
 struct server {
@@ -144,12 +145,14 @@ static bool server_shake_hands(server *s, SSL_CTX *tls) {
 static void *run_server(void *user) {
   server *s = user;
   struct timeval limit = {2, 0};
+  int on = 1;
   SSL_CTX *tls = NULL;
   s->fd = accept(s->listener, NULL, NULL);
   if (s->fd < 0)
     return NULL;
   setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(s->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   s->accepted = true;
   bool ready = true;
   if (s->cert != NULL) {
@@ -536,6 +539,33 @@ what_was_written_arrives_though_bytes_are_left_unread(void **state) {
   }
 }
 
+static void what_the_peer_said_last_is_read_though_writing_fails(void **state) {
+  (void)state;
+  for (int tls = 0; tls < 2; tls++) {
+    server s = {.serve = say_and_reset};
+    client c;
+    if (tls) {
+      s.cert = "server.crt";
+      s.key = "server.key";
+    }
+    server_start(&s);
+    if (tls)
+      client_tls(&c, "127.0.0.1", s.port, "ca.crt");
+    else
+      client_new(&c, "127.0.0.1", s.port);
+    assert_int_equal(client_open(&c), 0);
+    assert_true(run_until(&c, is_opened));
+    usleep(60000); /* said and gone, and we have not looked yet */
+    c.to_send = 300000;
+    send_some(&c);
+    assert_false(c.broken);
+    assert_true(run_until(&c, is_failed));
+    assert_string_equal(c.text, "last words");
+    client_close(&c, true);
+    server_stop(&s);
+  }
+}
+
 static void a_paused_stream_is_silent_until_it_goes_on(void **state) {
   (void)state;
   for (int tls = 0; tls < 2; tls++) {
@@ -585,7 +615,7 @@ static void a_peer_that_does_not_read_holds_writing_back(void **state) {
   struct sockaddr_in address = {.sin_family = AF_INET};
   socklen_t size = sizeof address;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  bind(listener, (struct sockaddr *)&address, size);
+  assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);
   listen(listener, 1);
   getsockname(listener, (struct sockaddr *)&address, &size);
   client_new(&c, "127.0.0.1", ntohs(address.sin_port));
@@ -902,6 +932,7 @@ int main(void) {
       cmocka_unit_test(the_end_of_the_peer_comes_after_its_last_bytes),
       cmocka_unit_test(a_reset_comes_after_the_bytes_before_it),
       cmocka_unit_test(what_was_written_arrives_though_bytes_are_left_unread),
+      cmocka_unit_test(what_the_peer_said_last_is_read_though_writing_fails),
       cmocka_unit_test(a_paused_stream_is_silent_until_it_goes_on),
       cmocka_unit_test(a_peer_that_does_not_read_holds_writing_back),
       cmocka_unit_test(a_certificate_for_the_name_is_taken_and_named_by_sni),
