@@ -397,8 +397,10 @@ int iotops_command_invoker_new(iotops_mqtt_client *client,
                                iotops_error *err) {
   iotops_context *context = client->context;
   iotops_command_invoker *made = iotops_zalloc(context, sizeof *made);
-  if (!made)
-    return iotops_error_memory(err);
+  if (!made) {
+    iotops_error_memory(err);
+    goto fail;
+  }
   made->client = client;
   made->context = context;
   made->holds = 1;
@@ -408,14 +410,17 @@ int iotops_command_invoker_new(iotops_mqtt_client *client,
   text_buffer_init(&made->request_topic, context);
   text_buffer_init(&made->response_topic, context);
   if (build(made, options, err)) {
-    if (err)
-      iotops_error_name(err->command_name, options->command_name);
     subscription_free(made->subscription);
     invoker_release(made);
-    return -1;
+    goto fail;
   }
   *invoker = made;
   return 0;
+
+fail:
+  if (err)
+    iotops_error_name(err->command_name, options->command_name);
+  return -1;
 }
 
 void invoker_release(iotops_command_invoker *invoker) {
