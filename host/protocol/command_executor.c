@@ -45,6 +45,10 @@ static int check_timestamp(iotops_command_executor *executor,
   sight->has_timestamp = stamp.data != NULL;
   if (!stamp.data)
     return 0;
+  if (executor->raw_timestamp) {
+    sight->has_timestamp = iotops_hlc_parse(stamp, &sight->timestamp, err) == 0;
+    return 0;
+  }
   if (iotops_hlc_parse(stamp, &sight->timestamp, err))
     return -1;
   return iotops_context_hlc_receive(executor->context, &sight->timestamp, err);
@@ -263,6 +267,7 @@ int iotops_command_executor_new(iotops_mqtt_client *client,
   made->client = client;
   made->context = context;
   made->holds = 1;
+  made->raw_timestamp = options->raw_timestamp;
   made->execution_timeout_ms =
       ((uint64_t)options->execution_timeout_us + 999) / 1000;
   made->concurrency = options->concurrency;

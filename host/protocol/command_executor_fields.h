@@ -36,6 +36,7 @@ struct iotops_command_executor {
   char *name; /* owned: the command name, terminated */
 
   uint64_t execution_timeout_ms;
+  bool raw_timestamp;
   uint32_t concurrency; /* 0: unlimited */
   iotops_command_handler handler;
   iotops_request_cancelled cancelled; /* may be NULL */

@@ -28,27 +28,33 @@ static void end_refused(iotops_request *request, const iotops_error *err);
 
 /* -------------------------------------------------------------- building -- */
 
-static void start_draft(draft *draft, iotops_command_executor *executor,
-                        const answer_address *address, uint16_t code,
-                        uint64_t deadline_ms) {
-  property_list *list = &executor->properties;
+/* The clock's; absent, with a warning, when it cannot advance. */
+static iotops_text current_stamp(const iotops_command_executor *executor,
+                                 char text[IOTOPS_HLC_TEXT_SIZE]) {
   iotops_hlc now;
   iotops_error err;
+  if (iotops_context_hlc_now(executor->context, &now, &err) == 0)
+    return (iotops_text){text, iotops_hlc_format(&now, text)};
+  iotops_log(executor->context, IOTOPS_LOG_WARN, "executor",
+             "%s: a response goes without a timestamp: %s", executor->name,
+             err.message);
+  return (iotops_text){0};
+}
+
+static void start_draft(draft *draft, iotops_command_executor *executor,
+                        const answer_address *address, uint16_t code,
+                        uint64_t deadline_ms, iotops_text stamp) {
+  property_list *list = &executor->properties;
   property_list_reset(list);
   snprintf(draft->status, sizeof draft->status, "%u", (unsigned)code);
   property_list_add(list, PROPERTY_STATUS, iotops_text_of(draft->status));
   property_list_add(list, PROPERTY_VERSION, iotops_text_of(PROTOCOL_VERSION));
   property_list_add(list, PROPERTY_SOURCE,
                     iotops_text_of(iotops_mqtt_client_id(executor->client)));
-  if (iotops_context_hlc_now(executor->context, &now, &err) == 0) {
-    size_t size = iotops_hlc_format(&now, draft->stamp);
-    property_list_add(list, PROPERTY_TIMESTAMP,
-                      (iotops_text){draft->stamp, size});
-  } else {
-    iotops_log(executor->context, IOTOPS_LOG_WARN, "executor",
-               "%s: a response goes without a timestamp: %s", executor->name,
-               err.message);
-  }
+  if (!stamp.data)
+    stamp = current_stamp(executor, draft->stamp);
+  if (stamp.size > 0)
+    property_list_add(list, PROPERTY_TIMESTAMP, stamp);
   property_list_add(list, PROPERTY_HIGH_PRIORITY, iotops_text_of(""));
   draft->message = (iotops_message)IOTOPS_MESSAGE_INIT;
   draft->message.topic = address->topic;
@@ -256,7 +262,8 @@ void answer_error(iotops_request *request, const answer_address *address,
   char message[ERROR_TEXT_SIZE], value[ERROR_TEXT_SIZE], name[ERROR_TEXT_SIZE],
       version[ERROR_TEXT_SIZE];
   command_status_of(err, &status);
-  start_draft(&draft, executor, address, status.code, request->deadline_ms);
+  start_draft(&draft, executor, address, status.code, request->deadline_ms,
+              (iotops_text){0});
   add_text(list, PROPERTY_STATUS_MESSAGE, status.message, message);
   property_list_add(
       list, PROPERTY_APP_ERROR,
@@ -297,6 +304,12 @@ static int check_response(const iotops_respond_options *options,
   if (payload_check(&options->payload, err) ||
       iotops_user_data_check(options->user_data, options->user_data_count, err))
     return -1;
+  iotops_hlc stamp;
+  if (options->timestamp.size > 0 &&
+      iotops_hlc_parse(options->timestamp, &stamp, NULL))
+    return iotops_error_configuration(
+        err, "timestamp", options->timestamp,
+        "the timestamp of a response must read <ms>:<counter>:<node>");
   if (!options->cloud_event)
     return 0;
   if (cloud_event_check_user_data(options->user_data, options->user_data_count,
@@ -316,7 +329,7 @@ static int answer_success(iotops_request *request,
   draft draft;
   start_draft(&draft, executor, &address,
               options->payload.bytes.size > 0 ? STATUS_OK : STATUS_NO_CONTENT,
-              request->deadline_ms);
+              request->deadline_ms, options->timestamp);
   payload_put(&options->payload, &draft.message);
   if (options->cloud_event &&
       cloud_event_write(options->cloud_event, CLOUD_EVENT_RESPONSE,
@@ -395,6 +408,17 @@ void iotops_request_fail(iotops_request *request, const iotops_error *err) {
              "%s: a request failed: %s", request->executor->name,
              failed.message);
   answer_entry_error(request, &failed);
+}
+
+void iotops_request_drop(iotops_request *request) {
+  iotops_error dropped;
+  if (!request_end_handling(request))
+    return;
+  iotops_error_set(&dropped, IOTOPS_CANCELLATION,
+                   "the handler dropped the request");
+  iotops_log(request->executor->context, IOTOPS_LOG_WARN, "executor", "%s: %s",
+             request->executor->name, dropped.message);
+  answer_nothing(request, &dropped);
 }
 
 bool iotops_request_is_cancelled(const iotops_request *request) {

@@ -79,7 +79,9 @@ typedef struct iotops_request_view {
   const iotops_user_property *user_data;
   size_t user_data_count;
   iotops_text invoker_id; /* `__srcId`; absent when not given */
-  const iotops_hlc *timestamp;
+  const iotops_hlc *timestamp;   /* NULL when not given, or not readable */
+  iotops_text timestamp_text;    /* `__ts` as received */
+  iotops_text response_topic;
   const iotops_token *tokens;
   size_t token_count;
   const uint8_t *correlation_id; /* 16 bytes */
@@ -113,6 +115,11 @@ typedef struct iotops_command_executor_options {
   int64_t execution_timeout_us;  /* default 10 s */
   uint32_t concurrency;          /* 0 (default): unlimited */
   bool is_idempotent;
+  /*
+  ** The meaning of `__ts` is the handler's: it is neither checked nor merged
+  ** into the context's clock (services whose timestamps are versions).
+  */
+  bool raw_timestamp;
   int64_t cacheable_duration_us; /* only with is_idempotent */
   iotops_command_handler handler;
   iotops_request_cancelled cancelled; /* may be NULL */
@@ -131,7 +138,8 @@ typedef struct iotops_respond_options {
   const iotops_user_property *user_data;
   size_t user_data_count;
   const iotops_cloud_event *cloud_event; /* NULL: none */
-  iotops_respond_done done;              /* may be NULL */
+  iotops_text timestamp;    /* `__ts`; absent: the clock's, "": none */
+  iotops_respond_done done; /* may be NULL */
   void *user;
 } iotops_respond_options;
 
@@ -215,7 +223,7 @@ iotops_command_executor_free(iotops_command_executor *executor);
 /*
 ** Ends a request with a response: status 200, or 204 when the payload is
 ** empty.  Fails, leaving the request to be ended otherwise, with invalid
-** configuration: metadata, content_type, cloud_event.
+** configuration: metadata, content_type, cloud_event, timestamp.
 */
 IOTOPS_API int iotops_request_respond(iotops_request *request,
                                       const iotops_respond_options *options,
@@ -231,6 +239,9 @@ IOTOPS_API void iotops_request_reject(iotops_request *request,
 /* Ends a request whose handler failed: 500 with `__apErr` true. */
 IOTOPS_API void iotops_request_fail(iotops_request *request,
                                     const iotops_error *err);
+
+/* Ends a request without an answer: acknowledged, with a warning. */
+IOTOPS_API void iotops_request_drop(iotops_request *request);
 
 /* True once the request has been given up. */
 IOTOPS_API bool iotops_request_is_cancelled(const iotops_request *request);
