@@ -52,7 +52,7 @@ end
 local function add_metadata(message, action)
   local metadata = get(action, "metadata") or {}
   for _, name in ipairs(sorted_names(metadata)) do
-    add_property(message, name, metadata[name])
+    add_property(message, name, null.plain(metadata[name]))
   end
 end
 

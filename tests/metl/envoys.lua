@@ -31,7 +31,9 @@ end
 local function sorted_pairs(map)
   local list = {}
   for name, value in pairs(map or {}) do
-    list[#list + 1] = { name, value }
+    if value ~= null.value then
+      list[#list + 1] = { name, value }
+    end
   end
   table.sort(list, function(one, other)
     return one[1] < other[1]

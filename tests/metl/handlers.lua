@@ -63,7 +63,7 @@ function handlers.command(world, envoy, settings)
     if responses and #responses > 0 then
       local count = answered[value] or 0
       answered[value] = count + 1
-      response = responses[count % #responses + 1]
+      response = null.plain(responses[count % #responses + 1])
     end
     return response, { user_data = response_user_data(settings, request) }
   end

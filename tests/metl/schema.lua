@@ -99,7 +99,6 @@ local span = (function()
   return map(keys)
 end)()
 
-local texts = names_to(text)
 local nullable_texts = names_to(optional(text))
 local maybe_text, maybe_whole = optional(text), optional(whole)
 local maybe_flag, maybe_span = optional(flag), optional(span)
@@ -137,7 +136,7 @@ local catch = map({
 
 local serializer = map({
   ["out-content-type"] = maybe_text,
-  ["accept-content-types"] = optional(list(text)),
+  ["accept-content-types"] = optional(list(maybe_text)),
   ["indicate-character-data"] = maybe_flag,
   ["allow-character-data"] = maybe_flag,
   ["fail-deserialization"] = maybe_flag,
@@ -157,7 +156,7 @@ local executor = map(joined(envoy, {
   ["idempotent"] = maybe_flag,
   ["cache-ttl"] = maybe_span,
   ["execution-timeout"] = maybe_span,
-  ["request-responses-map"] = optional(names_to(list(text))),
+  ["request-responses-map"] = optional(names_to(list(maybe_text))),
   ["response-metadata"] = optional(nullable_texts),
   ["token-metadata-prefix"] = maybe_text,
   ["execution-concurrency"] = maybe_whole,
@@ -206,7 +205,7 @@ local inbound = {
   ["format-indicator"] = maybe_whole,
   ["qos"] = maybe_whole,
   ["message-expiry"] = maybe_span,
-  ["metadata"] = optional(texts),
+  ["metadata"] = optional(nullable_texts),
   ["packet-index"] = maybe_whole,
 }
 
@@ -250,7 +249,7 @@ local invoker_actions = joined(everywhere, acknowledged, published, {
     ["topic-token-map"] = optional(nullable_texts),
     ["timeout"] = maybe_span,
     ["request-value"] = maybe_text,
-    ["metadata"] = optional(texts),
+    ["metadata"] = optional(nullable_texts),
   },
   ["await invocation"] = {
     ["invocation-index"] = maybe_whole,
@@ -271,7 +270,7 @@ local sender_actions = joined(everywhere, {
     ["topic-token-map"] = optional(nullable_texts),
     ["timeout"] = maybe_span,
     ["telemetry-value"] = maybe_text,
-    ["metadata"] = optional(texts),
+    ["metadata"] = optional(nullable_texts),
     ["qos"] = maybe_whole,
     ["cloud-event"] = optional(map({
       ["source"] = maybe_text,

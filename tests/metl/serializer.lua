@@ -14,7 +14,7 @@ function serializer.new(settings)
   if types then
     accepted = {}
     for _, content_type in ipairs(types) do
-      accepted[content_type] = true
+      accepted[null.plain(content_type) or ""] = true
     end
   end
 
