@@ -258,7 +258,7 @@ void answer_error(iotops_request *request, const answer_address *address,
   iotops_command_executor *executor = request->executor;
   property_list *list = &executor->properties;
   command_status status;
-  draft draft;
+  draft draft = {0};
   char message[ERROR_TEXT_SIZE], value[ERROR_TEXT_SIZE], name[ERROR_TEXT_SIZE],
       version[ERROR_TEXT_SIZE];
   command_status_of(err, &status);
@@ -326,7 +326,7 @@ static int answer_success(iotops_request *request,
   property_list *list = &executor->properties;
   answer_address address = entry_address(request->entry);
   cloud_event_texts texts;
-  draft draft;
+  draft draft = {0};
   start_draft(&draft, executor, &address,
               options->payload.bytes.size > 0 ? STATUS_OK : STATUS_NO_CONTENT,
               request->deadline_ms, options->timestamp);

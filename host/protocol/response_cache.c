@@ -181,9 +181,10 @@ cache_entry *response_cache_find(response_cache *cache, iotops_text topic,
     return NULL;
   uint64_t hash = hash_key(cache->seed, topic, correlation);
   cache_entry *entry = cache->buckets[hash & (cache->bucket_count - 1)];
-  while (entry && (entry->hash != hash || entry->topic_size != topic.size ||
-                   memcmp(entry->correlation, correlation, CORRELATION_BYTES) ||
-                   memcmp(entry->topic, topic.data, topic.size)))
+  while (entry &&
+         (entry->hash != hash || entry->topic_size != topic.size ||
+          memcmp(entry->correlation, correlation, CORRELATION_BYTES) != 0 ||
+          memcmp(entry->topic, topic.data, topic.size) != 0))
     entry = entry->chain;
   return entry;
 }
