@@ -75,12 +75,13 @@ end
 
 --- Waits until messages reach a script of the host.
 function hosting.connected(host)
-  process.eventually("the host has its subscriptions", function()
-    if host.code then error("the host has ended:\n" .. host:text(), 0) end
+  local ok, failure = pcall(process.eventually, "the host has its subscriptions", function()
+    if host.code then error("the host has ended", 0) end
     for _, line in ipairs(host.err) do
-      if line:find('"message":"subscribed', 1, true) then return true end
+      if line:find('"message":"subscribed: ', 1, true) then return true end
     end
   end)
+  if not ok then error(failure .. "; it wrote:\n" .. host:text(), 0) end
 end
 
 --- Runs a tool (`iotops send` and the like) against the place's broker.
