@@ -49,7 +49,7 @@ struct iotops_telemetry_receiver {
   iotops_telemetry_delivery *first, *last; /* that wait */
   size_t waiting, waiting_qos0;
   uint64_t dropped;      /* never handled, since the receiver was made */
-  uint64_t told_dropped; /* of those, what the log knows */
+  uint64_t told_dropped; /* of those, before the row that goes on */
   iotops_telemetry_delivery *spare;
   unsigned spare_count;
   iotops_task pump;
@@ -348,22 +348,20 @@ static void handle(iotops_telemetry_delivery *delivery,
 static void drop_for_want(iotops_telemetry_receiver *receiver,
                           const iotops_message *message, iotops_ack ack,
                           const char *why) {
-  if (receiver->dropped++ == receiver->told_dropped) {
+  if (receiver->dropped++ == receiver->told_dropped)
     log_dropped(receiver, message, why);
-    receiver->told_dropped++;
-  }
   settle(receiver, ack);
 }
 
 /* Once messages are handled again, says how many a row had. */
 static void tell_dropped(iotops_telemetry_receiver *receiver) {
-  uint64_t more = receiver->dropped - receiver->told_dropped;
-  if (more == 0)
-    return;
+  uint64_t row = receiver->dropped - receiver->told_dropped;
   receiver->told_dropped = receiver->dropped;
+  if (row <= 1)
+    return;
   iotops_log(receiver->context, IOTOPS_LOG_WARN, component,
              "dropped %llu more messages for %.*s like the last one",
-             (unsigned long long)more,
+             (unsigned long long)(row - 1),
              (int)(receiver->pattern.text_size < 512
                        ? receiver->pattern.text_size
                        : 512),
