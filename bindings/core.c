@@ -23,7 +23,7 @@ static int record_gc(lua_State *L) {
   iotops_free(state->context, state->text.bytes);
   state->text = (scratch){0};
   if (state->owns_context && state->context != NULL) {
-    iotops_context_drain(state->context);
+    iotops_context_run_once(state->context, false); /* handles close */
     iotops_context_free(state->context);
   }
   state->context = NULL;

@@ -57,6 +57,7 @@ typedef struct iotops_lua {
   struct room *rooms;   /* one a client whose queue was full */
   struct hold *holds;   /* not acknowledged yet */
   struct luv_poll *luv; /* NULL: luv was not opened */
+  bool luv_gone;        /* its loop is being closed */
   scratch text;         /* what a serializer writes */
 } iotops_lua;
 

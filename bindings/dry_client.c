@@ -25,16 +25,15 @@ static int dry_subscribe(iotops_mqtt_client *client, iotops_text filter,
                          iotops_operation *op, iotops_error *err) {
   dry_client *dry = (dry_client *)client;
   (void)options;
+  (void)done;
+  (void)user;
+  (void)op;
   dry->filter = iotops_resize(client->context, dry->filter, filter.size + 1);
   if (dry->filter == NULL)
     return iotops_error_memory(err);
   memcpy(dry->filter, filter.data, filter.size);
   dry->filter[filter.size] = '\0';
-  dry->done = done;
-  dry->done_user = user;
-  if (op != NULL)
-    *op = 1;
-  return 0;
+  return iotops_error_set(err, IOTOPS_CANCELLATION, "only declared");
 }
 
 static int dry_unsubscribe(iotops_mqtt_client *client, iotops_text filter,
@@ -104,14 +103,4 @@ static const iotops_mqtt_client_ops dry_ops = {
 void dry_client_init(dry_client *dry, iotops_mqtt_client *real) {
   *dry = (dry_client){.base = {.ops = &dry_ops, .context = real->context},
                       .real = real};
-}
-
-void dry_client_end(dry_client *dry) {
-  iotops_error err;
-  if (dry->done == NULL)
-    return;
-  iotops_error_set(&err, IOTOPS_CANCELLATION, "only declared");
-  iotops_mqtt_result result = {.error = &err};
-  dry->done(dry->done_user, &result);
-  dry->done = NULL;
 }

@@ -105,12 +105,11 @@ static int examine(lua_State *L, iotops_lua_endpoint *endpoint, int options,
   if (make_envoy(L, options, endpoint->is_executor, &dry.base, &tried, err) !=
       0)
     return -1;
-  int result = envoy_start(&tried, NULL, NULL, err);
-  dry_client_end(&dry);
+  envoy_start(&tried, NULL, NULL, err); /* refused; the filter is known */
   iotops_telemetry_receiver_free(tried.receiver);
   iotops_command_executor_free(tried.executor);
   endpoint->filter = dry.filter;
-  return result;
+  return endpoint->filter != NULL ? 0 : -1;
 }
 
 /* --------------------------------------------------------- constructor -- */
@@ -259,11 +258,6 @@ const char *iotops_lua_endpoint_filter(const iotops_lua_endpoint *endpoint) {
   return endpoint->filter;
 }
 
-void endpoints_abandon(iotops_lua *state, const iotops_mqtt_client *client) {
-  (void)state;
-  (void)client;
-}
-
 /* ------------------------------------------------------------- methods -- */
 
 static iotops_lua_endpoint *check_endpoint(lua_State *L) {
@@ -337,6 +331,19 @@ static int endpoint_begin(lua_State *L) {
   return 1;
 }
 
+/* Stopped for good: nothing calls the handler any more. */
+static int stop_done(lua_State *L, int status, lua_KContext context) {
+  const iotops_lua_endpoint *endpoint = lua_touserdata(L, 1);
+  (void)status;
+  int count = wait_results(L, (wait *)context);
+  const envoy *stopped = endpoint->envoy;
+  bool waiting = stopped != NULL && stopped->receiver != NULL &&
+                 iotops_telemetry_receiver_waiting(stopped->receiver) > 0;
+  if (lua_toboolean(L, -count) && !endpoint->declared && !waiting)
+    drop_anchor(L, endpoint);
+  return count;
+}
+
 static int endpoint_stop(lua_State *L) {
   iotops_lua_endpoint *endpoint = check_endpoint(L);
   iotops_error err;
@@ -349,7 +356,7 @@ static int endpoint_stop(lua_State *L) {
     wait_drop(stopped);
     return push_failure(L, &err);
   }
-  return wait_yield(L, stopped, NULL);
+  return wait_yield(L, stopped, stop_done);
 }
 
 static int endpoint_gc(lua_State *L) {

@@ -69,21 +69,15 @@ int envoy_stop(envoy *envoy, iotops_envoy_done done, void *user,
 void envoy_free(envoy *envoy);
 
 /*
-** A client that goes nowhere: it checks the options of an envoy and tells
-** the filter that it would subscribe to.
+** A client that goes nowhere: it notes the filter that an envoy would
+** subscribe to, and refuses.
 */
 typedef struct dry_client {
   iotops_mqtt_client base;
   iotops_mqtt_client *real; /* borrowed; for its id */
   char *filter;             /* owned by the caller afterwards */
-  bool out_of_memory;
-  iotops_mqtt_done done; /* of the subscription */
-  void *done_user;
 } dry_client;
 
 void dry_client_init(dry_client *dry, iotops_mqtt_client *real);
-
-/* Ends its subscription, if one was made. */
-void dry_client_end(dry_client *dry);
 
 #endif

@@ -230,7 +230,7 @@ static int call_turn(call *turned, int arguments, iotops_error *err) {
     waits_abandon(state, turned);
   if (failed != NULL) {
     result = iotops_error_set(err, IOTOPS_EXECUTION_ERROR, "%s", failed);
-    if (err == NULL || turned->info.kind != IOTOPS_CALL_MAIN)
+    if (turned->info.kind != IOTOPS_CALL_MAIN)
       call_log(turned, IOTOPS_LOG_ERROR, "the %s failed: %s",
                kind_name(turned->info.kind), failed);
   }
@@ -247,6 +247,19 @@ int call_begin(call *begun, lua_CFunction body, iotops_error *err) {
   lua_pushcfunction(begun->co, body);
   lua_pushlightuserdata(begun->co, begun);
   return call_turn(begun, 1, err);
+}
+
+int call_begin_function(call *begun, lua_State *L, int arguments,
+                        iotops_error *err) {
+  if (!lua_checkstack(begun->co, arguments + 1)) {
+    lua_pop(L, arguments + 1);
+    if (begun->ended != NULL)
+      begun->ended(begun, "out of memory");
+    call_recycle(begun);
+    return iotops_error_memory(err);
+  }
+  lua_xmove(L, begun->co, arguments + 1);
+  return call_turn(begun, arguments, err);
 }
 
 void call_go_on(call *waiting) {
@@ -271,28 +284,6 @@ void calls_abandon(iotops_lua *state, const iotops_mqtt_client *client) {
 
 /* ---------------------------------------------------------------- run -- */
 
-static int run_continued(lua_State *L, int status, lua_KContext context) {
-  (void)L;
-  (void)status;
-  (void)context;
-  return 0;
-}
-
-static int run_body(lua_State *L) {
-  const call *begun = lua_touserdata(L, 1);
-  lua_settop(L, 0);
-  push_anchored(L, begun);
-  drop_anchor(L, begun);
-  lua_callk(L, 0, 0, 0, run_continued);
-  return 0;
-}
-
-static int anchor_function(lua_State *L) {
-  lua_settop(L, 2);
-  anchor(L, lua_touserdata(L, 1));
-  return 0;
-}
-
 int iotops_lua_run(lua_State *L, iotops_lua_call_kind kind, iotops_error *err) {
   iotops_error ignored;
   iotops_lua *state = state_of(L);
@@ -301,14 +292,5 @@ int iotops_lua_run(lua_State *L, iotops_lua_call_kind kind, iotops_error *err) {
     lua_pop(L, 1);
     return iotops_error_memory(err);
   }
-  if (lua_checkstack(L, 3)) {
-    lua_pushcfunction(L, anchor_function);
-    lua_pushlightuserdata(L, begun);
-    lua_rotate(L, -3, -1);
-    if (lua_pcall(L, 2, 0, 0) == LUA_OK)
-      return call_begin(begun, run_body, err != NULL ? err : &ignored);
-  }
-  lua_pop(L, 1);
-  call_recycle(begun);
-  return iotops_error_memory(err);
+  return call_begin_function(begun, L, 0, err != NULL ? err : &ignored);
 }

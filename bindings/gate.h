@@ -48,6 +48,13 @@ call *call_new(iotops_lua *state, iotops_lua_call_kind kind);
 */
 int call_begin(call *call, lua_CFunction body, iotops_error *err);
 
+/*
+** The same for the function and its `arguments` at the top of L's stack, which
+** are popped.
+*/
+int call_begin_function(call *call, lua_State *L, int arguments,
+                        iotops_error *err);
+
 /* Runs another turn of a call that waits. */
 void call_go_on(call *call);
 
