@@ -91,7 +91,7 @@ LUA_ENVIRONMENT = \
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all program unit benches
+.PHONY: all program module unit benches
 
 all: $(LIBRARY) $(MODULE) $(PROGRAM) ## build the library, the Lua module and the program
 
@@ -164,6 +164,7 @@ $(BUILD)/metl-faulty: $(METL_OBJECTS) $(FAULTY_OBJECTS) $(BINDING_OBJECTS) \
 	$(CC) -rdynamic $(FAULTY_WRAPS:%=-Wl,--wrap=%) $(ALL_LDFLAGS) $^ \
 	  $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
+module: $(MODULE)
 unit: $(UNIT_TESTS)
 benches: $(BENCHES)
 
