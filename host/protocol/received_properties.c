@@ -22,7 +22,7 @@ typedef struct known_name {
 } known_name;
 
 #define KNOWN(name, kinds, field)                                              \
-  { name, sizeof name - 1, kinds, field }
+  { (name), sizeof(name) - 1, (kinds), (field) }
 
 static const known_name underscored[] = {
     KNOWN(PROPERTY_VERSION, IN_ANY, VERSION),

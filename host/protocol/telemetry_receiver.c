@@ -19,7 +19,8 @@ static const char component[] = "telemetry";
 enum {
   SPARE_MAX = 64, /* ended deliveries that are kept */
   PUMP_MAX = 100, /* waiting messages that are handled in a row */
-  WAITING_QOS0_MAX = 10000
+  WAITING_QOS0_MAX = 10000,
+  ROW_MAX = 10000 /* dropped messages that one log record may stand for */
 };
 
 struct iotops_telemetry_delivery {
@@ -344,16 +345,7 @@ static void handle(iotops_telemetry_delivery *delivery,
   give_back_when_over(delivery);
 }
 
-/* Counts and logs a message that is not handled; the first of a row. */
-static void drop_for_want(iotops_telemetry_receiver *receiver,
-                          const iotops_message *message, iotops_ack ack,
-                          const char *why) {
-  if (receiver->dropped++ == receiver->told_dropped)
-    log_dropped(receiver, message, why);
-  settle(receiver, ack);
-}
-
-/* Once messages are handled again, says how many a row had. */
+/* Says how many messages a row of dropped ones had besides the first. */
 static void tell_dropped(iotops_telemetry_receiver *receiver) {
   uint64_t row = receiver->dropped - receiver->told_dropped;
   receiver->told_dropped = receiver->dropped;
@@ -366,6 +358,17 @@ static void tell_dropped(iotops_telemetry_receiver *receiver) {
                        ? receiver->pattern.text_size
                        : 512),
              receiver->pattern.text);
+}
+
+/* Counts and logs a message that is not handled, the first of a row. */
+static void drop_for_want(iotops_telemetry_receiver *receiver,
+                          const iotops_message *message, iotops_ack ack,
+                          const char *why) {
+  if (receiver->dropped++ == receiver->told_dropped)
+    log_dropped(receiver, message, why);
+  else if (receiver->dropped - receiver->told_dropped >= ROW_MAX)
+    tell_dropped(receiver);
+  settle(receiver, ack);
 }
 
 static void wait_for_turn(iotops_telemetry_delivery *delivery,

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@ static const int64_t wall = 1696374425000;
 
 static iotops_hlc at(int64_t offset_s, uint64_t counter, const char *node) {
   iotops_hlc hlc = {.ms = wall + offset_s * 1000, .counter = counter};
-  strcpy(hlc.node, node);
+  snprintf(hlc.node, sizeof hlc.node, "%s", node);
   return hlc;
 }
 
