@@ -392,7 +392,8 @@ int host_new(const host_options *options, host **made, iotops_error *err) {
   host->finish.user = host;
   if (iotops_context_new(&context, &host->context, err) != 0)
     goto failed;
-  if ((host->settings = iotops_settings_new(host->context)) == NULL) {
+  if (!module_cache_init(&host->modules, host->context) ||
+      (host->settings = iotops_settings_new(host->context)) == NULL) {
     iotops_error_memory(err);
     goto failed;
   }
@@ -463,6 +464,7 @@ void host_free(host *host) {
     iotops_free(host->context, host->targets[i].path);
   if (host->context != NULL) {
     iotops_free(host->context, host->targets);
+    module_cache_free(&host->modules);
     iotops_settings_free(host->settings);
   }
   iotops_context_free(host->context);

@@ -15,6 +15,7 @@
 
 #include "iotops/session.h"
 #include "runtime/logger.h"
+#include "runtime/modules.h"
 #include "runtime/script.h"
 
 enum {
@@ -68,6 +69,7 @@ struct host {
   host_options options;
   logger logger;
   iotops_context *context;    /* owned */
+  module_cache modules;       /* owned: the Lua half */
   iotops_settings *settings;  /* owned; to be filled before host_run() */
   iotops_session *session;    /* owned */
   iotops_mqtt_client *client; /* the session's */

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <uv.h>
 
-#include "runtime/embedded.h"
 #include "runtime/host.h"
 #include "runtime/script.h"
 
@@ -27,16 +26,6 @@ static void *lua_memory(void *user, void *block, size_t old_size,
 }
 
 /* ------------------------------------------------------------ modules -- */
-
-static int open_embedded(lua_State *L) {
-  const embedded_module *module = lua_touserdata(L, lua_upvalueindex(1));
-  if (luaL_loadbufferx(L, (const char *)module->bytes, module->size,
-                       module->chunk, "t") != LUA_OK)
-    return lua_error(L);
-  lua_pushstring(L, module->name);
-  lua_call(L, 1, 1);
-  return 1;
-}
 
 /* Loads the file whose name is at the top; leaves the chunk, or raises. */
 static void load_module_file(lua_State *L, script_state *state,
@@ -211,11 +200,7 @@ static int furnish(lua_State *L) {
   luaL_openlibs(L);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "preload");
-  for (size_t i = 0; i < embedded_module_count; i++) {
-    lua_pushlightuserdata(L, (void *)&embedded_modules[i]);
-    lua_pushcclosure(L, open_embedded, 1);
-    lua_setfield(L, -2, embedded_modules[i].name);
-  }
+  module_cache_preload(&script->host->modules, L);
   lua_pushcfunction(L, luaopen_iotops_core);
   lua_setfield(L, -2, "iotops.core");
   lua_getfield(L, -2, "searchers");
@@ -318,6 +303,8 @@ script_state *state_load(script *script, uint64_t generation, source *tried,
   if (compile(state, err) != 0 ||
       iotops_lua_run(state->L, IOTOPS_CALL_MAIN, err) != 0)
     goto failed;
+  /* What loading has left behind is most of what a small script holds. */
+  lua_gc(state->L, LUA_GCCOLLECT);
   return state;
 failed:
   source_clear(tried);
