@@ -2,7 +2,10 @@
 
 #include <string.h>
 
-enum { FIRST_SLOTS = 16 };
+enum {
+  FIRST_SLOTS = 16,
+  SLOTS_KEPT = 1024 /* more are freed once none is in use */
+};
 
 /* Correlation data of ours is random: any part of it is a hash. */
 static size_t bucket_of(const call_table *table, const uint8_t *correlation) {
@@ -58,11 +61,19 @@ void call_table_init(call_table *table, iotops_context *context) {
   table->context = context;
 }
 
-void call_table_clear(call_table *table) {
+static void free_pool(call_table *table) {
   for (size_t i = 0; i < table->slot_count; i++)
     iotops_free(table->context, table->slots[i]);
   iotops_free(table->context, table->slots);
   iotops_free(table->context, table->buckets);
+  table->slots = NULL;
+  table->buckets = NULL;
+  table->pool = NULL;
+  table->slot_count = table->slot_capacity = table->bucket_count = 0;
+}
+
+void call_table_clear(call_table *table) {
+  free_pool(table);
   call_table_init(table, table->context);
 }
 
@@ -112,7 +123,7 @@ invoker_call *call_table_new(call_table *table) {
   if (table->bucket_count == 0 || (!table->pool && !grow_pool(table)))
     return NULL;
   invoker_call *call = table->pool;
-  uint64_t number = call->number + ((uint64_t)1 << 32);
+  uint64_t number = (uint64_t)++table->last << 32 | (call->number & UINT32_MAX);
   table->pool = call->chain;
   memset(call, 0, sizeof *call);
   call->number = number;
@@ -122,6 +133,7 @@ invoker_call *call_table_new(call_table *table) {
   *bucket = call;
   append_open(table, call);
   table->open_count++;
+  table->in_use++;
   return call;
 }
 
@@ -142,6 +154,8 @@ void call_table_close(call_table *table, invoker_call *call) {
 void call_table_put_back(call_table *table, invoker_call *call) {
   call->chain = table->pool;
   table->pool = call;
+  if (--table->in_use == 0 && table->slot_count > SLOTS_KEPT)
+    free_pool(table);
 }
 
 invoker_call *call_table_find(const call_table *table,

@@ -4,8 +4,9 @@
 ** when they wait for the subscription.
 **
 ** Calls come from a pool and go back to it, so that a call costs no
-** allocation once as many have been under way at a time before.  A number is
-** never used twice.
+** allocation once as many have been under way at a time before.  What a burst
+** needed is freed when all its calls have gone back.  A number does not come
+** again before four thousand million calls.
 */
 #ifndef PROTOCOL_CALL_TABLE_H
 #define PROTOCOL_CALL_TABLE_H
@@ -56,6 +57,8 @@ typedef struct call_table {
   size_t open_count;
   invoker_call **slots; /* owned, as are the calls; by the low half of number */
   size_t slot_count, slot_capacity;
+  size_t in_use; /* calls that are not in the pool */
+  uint32_t last; /* the high half of the last number */
   invoker_call *pool;
   call_list open, waiting;
   uint32_t batch; /* of those who begin to wait now */
@@ -75,7 +78,7 @@ invoker_call *call_table_new(call_table *table);
 /* Closes it: neither found nor waiting any more.  Twice does nothing. */
 void call_table_close(call_table *table, invoker_call *call);
 
-/* A closed call goes back to the pool. */
+/* A closed call goes back to the pool, and is gone. */
 void call_table_put_back(call_table *table, invoker_call *call);
 
 /* Open calls; NULL when there is none. */

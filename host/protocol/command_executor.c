@@ -6,6 +6,7 @@
 
 #include "protocol/command_executor_fields.h"
 #include "protocol/command_name.h"
+#include "protocol/duration.h"
 #include "protocol/property_names.h"
 #include "protocol/protocol_version.h"
 #include "protocol/text_check.h"
@@ -192,19 +193,29 @@ static void on_writable(iotops_mqtt_observer *observer) {
   answer_unsent(observer->user);
 }
 
+/* What waits for room finds that there will be none. */
+static void on_ended(iotops_mqtt_observer *observer, const iotops_error *err) {
+  (void)err;
+  answer_unsent(observer->user);
+}
+
 /* ----------------------------------------------------------- the options -- */
 
 static int check_options(const iotops_command_executor_options *options,
                          iotops_error *err) {
   iotops_text none = {0};
+  char timeout[DURATION_TEXT_SIZE];
   if (command_name_check(options->command_name, err))
     return -1;
   if (!options->handler)
     return iotops_error_configuration(err, "handler", none,
                                       "a handler is needed");
-  if (options->execution_timeout_us <= 0)
-    return iotops_error_configuration(err, "execution_timeout", none,
+  if (options->execution_timeout_us <= 0) {
+    duration_format(options->execution_timeout_us, timeout, sizeof timeout);
+    return iotops_error_configuration(err, "execution_timeout",
+                                      iotops_text_of(timeout),
                                       "the execution timeout must be positive");
+  }
   if (options->cacheable_duration_us < 0 ||
       (options->cacheable_duration_us > 0 && !options->is_idempotent))
     return iotops_error_configuration(
@@ -277,6 +288,7 @@ int iotops_command_executor_new(iotops_mqtt_client *client,
   made->dispatch.run = executor_dispatch;
   made->dispatch.user = made;
   made->observer.writable = on_writable;
+  made->observer.ended = on_ended;
   made->observer.user = made;
   response_cache_init(&made->cache, context);
   received_properties_init(&made->received, context);

@@ -905,6 +905,95 @@ static void a_client_that_has_ended_ends_the_request(void **state) {
   assert_string_equal(acks(), "1,");
 }
 
+static void the_end_of_the_client_ends_what_waits_for_room(void **state) {
+  (void)state;
+  make_default();
+  ask(0);
+  refuse_next_as_full();
+  respond(the.requests[0], "0");
+  iotops_error_set(&world.stub->refuse, IOTOPS_INVALID_STATE, "has ended");
+  world.stub->observers->ended(world.stub->observers, NULL);
+  settle_down();
+  assert_int_equal(world.outcome_count, 1);
+  assert_true(world.outcomes[0].failed);
+  assert_int_equal(publish_count(), 0);
+}
+
+static void a_dropped_request_is_acknowledged_and_not_run_again(void **state) {
+  (void)state;
+  make_default();
+  ask(0);
+  iotops_request_drop(the.requests[0]);
+  ask(0);
+  assert_string_equal(acks(), "1,1,");
+  assert_int_equal(publish_count(), 0);
+  assert_int_equal(the.executed, 1);
+}
+
+/* --------------------------------------------------------------- memory -- */
+
+static void a_request_costs_two_allocations(void **state) {
+  (void)state;
+  make_default();
+  the.answers = true;
+  world.stub->automatic = true;
+  for (unsigned i = 0; i < 40; i++)
+    ask(i);
+  unsigned before = world.time->made;
+  for (unsigned i = 40; i < 60; i++)
+    ask(i);
+  /* The entry and its message; the client copies what goes either way. */
+  assert_int_equal(world.time->made - before, 20 * (2 + 2));
+}
+
+/* One request on its way, `way`, with memory short after `fail_from`. */
+static void run_short(unsigned number, unsigned way, long fail_from) {
+  iotops_user_property pair = {iotops_text_of("k"), iotops_text_of("v")};
+  iotops_respond_options response = IOTOPS_RESPOND_OPTIONS_INIT;
+  request_message request = request_of(number);
+  size_t ended = 0;
+  response.done = note_end;
+  response.user_data = &pair;
+  response.user_data_count = 1;
+  add(&request, "a", "b");
+  if (way == 1)
+    request.message.has_expiry = false; /* refused at the door */
+  if (way == 2)
+    ask(number + 1); /* the next one waits for a slot */
+  iotops_error_set(&world.stub->refuse, IOTOPS_INVALID_STATE, "no");
+  if (way == 3) /* the answer waits for room */
+    iotops_error_name(world.stub->refuse.property_name, iotops_text_of("full"));
+  world.time->fail_from = fail_from;
+  deliver(&request);
+  for (; ended < the.executed; ended++)
+    if (iotops_request_respond(the.requests[ended], &response, NULL))
+      iotops_request_fail(the.requests[ended], NULL);
+  world.time->fail_from = -1;
+  world.stub->refuse.kind = IOTOPS_NO_ERROR;
+  settle_down();
+  for (; ended < the.executed; ended++)
+    iotops_request_fail(the.requests[ended], NULL);
+}
+
+static void no_failed_allocation_does_harm(void **state) {
+  (void)state;
+  iotops_command_executor_options options = options_of();
+  options.concurrency = 1;
+  for (unsigned number = 0; number < 240; number += 2) {
+    the.executed = world.outcome_count = 0;
+    make(&options);
+    run_short(number, number / 2 % 4, 1 + number / 8);
+    iotops_command_executor_free(the.executor);
+    the.executor = NULL;
+    settle_down();
+    for (size_t i = 0; i < world.stub->operation_count; i++)
+      if (!world.stub->operations[i]->ended)
+        answer_nth(STUB_PUBLISH, i, 0);
+  }
+  for (size_t i = 0; i < world.stub->delivery_count; i++)
+    assert_int_equal(world.stub->deliveries[i].settled, 1);
+}
+
 /* ------------------------------------------------------------- the life -- */
 
 static void a_refused_start_may_be_tried_again(void **state) {
@@ -1112,6 +1201,10 @@ int main(void) {
       TEST(a_refusal_at_the_door_waits_for_room_too),
       TEST(a_response_that_waits_too_long_is_given_up),
       TEST(a_client_that_has_ended_ends_the_request),
+      TEST(the_end_of_the_client_ends_what_waits_for_room),
+      TEST(a_dropped_request_is_acknowledged_and_not_run_again),
+      TEST(a_request_costs_two_allocations),
+      TEST(no_failed_allocation_does_harm),
       TEST(a_refused_start_may_be_tried_again),
       TEST(a_stop_lets_requests_in_hand_finish),
       TEST(a_refused_stop_may_be_tried_again),

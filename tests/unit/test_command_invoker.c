@@ -749,6 +749,30 @@ static void calls_cost_no_memory_the_second_time(void **state) {
   }
 }
 
+static void the_memory_of_a_burst_is_given_back(void **state) {
+  (void)state;
+  make_ready();
+  invoke();
+  succeed(0);
+  answer_nth(STUB_PUBLISH, 0, 0);
+  long before = world.time->blocks;
+  iotops_invoke_options options = IOTOPS_INVOKE_OPTIONS_INIT;
+  iotops_invocation first = 0;
+  world.stub->automatic = true;
+  for (unsigned i = 0; i < 3000; i++)
+    assert_int_equal(iotops_command_invoke(the.invoker, &options, NULL, NULL,
+                                           i == 0 ? &first : NULL, NULL),
+                     0);
+  settle_down();
+  virtual_time_pass(world.time, 10000);
+  assert_true(world.time->blocks - before <= 3000); /* the client's */
+  iotops_invocation next = invoke();
+  assert_true(next != first);
+  iotops_invoke_cancel(the.invoker, first);
+  succeed(3001);
+  assert_int_equal(last()->status, 200);
+}
+
 static void no_failed_allocation_does_harm(void **state) {
   (void)state;
   iotops_command_invoker_options options = options_of();
@@ -804,6 +828,7 @@ int main(void) {
       TEST(a_completion_may_free_the_invoker),
       TEST(a_failed_first_call_may_free_the_invoker),
       TEST(calls_cost_no_memory_the_second_time),
+      TEST(the_memory_of_a_burst_is_given_back),
       TEST(no_failed_allocation_does_harm),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,7 +56,8 @@ typedef struct iotops_response {
 ** How an invocation ended: `response` on success, else `err` (timeout,
 ** cancellation, mqtt error, or what the response said, section 6.4).  The
 ** value's deserialization is the caller's; its failure is reported as the
-** caller's invalid payload or invalid header.
+** caller's invalid payload or invalid header.  The callback may free the
+** invoker, and may be NULL.
 */
 typedef void (*iotops_invoke_done)(void *user,
                                    const iotops_response *response,
@@ -97,11 +98,16 @@ typedef void (*iotops_command_handler)(void *user, iotops_request *request,
 
 /*
 ** The request has been given up (execution timeout, deadline): whatever the
-** handler does later is discarded.  The request must still be ended.
+** handler does later is discarded.  The request must still be ended, here or
+** later.
 */
 typedef void (*iotops_request_cancelled)(void *user, iotops_request *request);
 
-/* How the publish of a response ended; `err` NULL: acknowledged. */
+/*
+** How the publish of a response ended; `err` NULL: acknowledged.  A timeout:
+** the response came too late and was not published.  A cancellation: the
+** executor was freed before it could be.
+*/
 typedef void (*iotops_respond_done)(void *user, const iotops_error *err);
 
 typedef struct iotops_command_executor_options {
@@ -170,8 +176,9 @@ iotops_command_invoker_start(iotops_command_invoker *invoker,
 
 /*
 ** Invokes the command.  Fails at once, without calling `done`, with invalid
-** configuration (command_timeout, metadata, content_type, cloud_event, a
-** token), cancellation after stop, invalid state (clock).
+** configuration (command_timeout, metadata, content_type, format_indicator,
+** cloud_event, a token), cancellation after stop, invalid state (clock, full
+** queue).
 */
 IOTOPS_API int iotops_command_invoke(iotops_command_invoker *invoker,
                                      const iotops_invoke_options *options,
@@ -183,21 +190,27 @@ IOTOPS_API int iotops_command_invoke(iotops_command_invoker *invoker,
 IOTOPS_API void iotops_invoke_cancel(iotops_command_invoker *invoker,
                                      iotops_invocation invocation);
 
-/* Unsubscribes and cancels pending calls (section 14).  Terminal. */
+/*
+** Unsubscribes; pending calls complete with a cancellation (section 14).
+** Terminal; may be called again after a failure.
+*/
 IOTOPS_API int
 iotops_command_invoker_stop(iotops_command_invoker *invoker,
                             iotops_envoy_done done, void *user,
                             iotops_error *err);
 
-/* Frees it; pending calls complete with a cancellation, later. */
+/*
+** Frees it and unsubscribes without waiting; pending calls complete with a
+** cancellation, later.  NULL is allowed.
+*/
 IOTOPS_API void
 iotops_command_invoker_free(iotops_command_invoker *invoker);
 
 /*
 ** Makes an executor; it takes requests from now on, and subscribes at start.
 ** Fails with invalid configuration: command_name, topic_namespace,
-** service_group_id, request_topic_pattern, a token's name,
-** execution_timeout, execution_concurrency, cacheable_duration.
+** service_group_id, request_topic_pattern, a token's name, handler,
+** execution_timeout, cacheable_duration.
 */
 IOTOPS_API int
 iotops_command_executor_new(iotops_mqtt_client *client,
@@ -210,33 +223,48 @@ iotops_command_executor_start(iotops_command_executor *executor,
                               iotops_envoy_done done, void *user,
                               iotops_error *err);
 
-/* Unsubscribes; requests in hand finish.  Terminal. */
+/*
+** Unsubscribes; no new request is taken, those in hand finish.  Terminal; may
+** be called again after a failure.
+*/
 IOTOPS_API int
 iotops_command_executor_stop(iotops_command_executor *executor,
                              iotops_envoy_done done, void *user,
                              iotops_error *err);
 
-/* Frees it; requests in hand stay valid until ended. */
+/*
+** Frees it and unsubscribes without waiting.  Responses that the client has
+** taken go out.  Requests that wait or that the handler has are not answered
+** any more, and are acknowledged, with a warning: stop and let them finish to
+** lose none.  Those that the handler has stay valid until it ends them;
+** `cancelled` is not called.  NULL is allowed.
+*/
 IOTOPS_API void
 iotops_command_executor_free(iotops_command_executor *executor);
 
 /*
 ** Ends a request with a response: status 200, or 204 when the payload is
 ** empty.  Fails, leaving the request to be ended otherwise, with invalid
-** configuration: metadata, content_type, cloud_event, timestamp.
+** configuration (metadata, content_type, format_indicator, cloud_event,
+** timestamp) and with invalid state when memory is short.  While the client's
+** queue is full the response waits for room, until the request expires.
 */
 IOTOPS_API int iotops_request_respond(iotops_request *request,
                                       const iotops_respond_options *options,
                                       iotops_error *err);
 
 /*
-** Ends a request whose payload cannot be read: 415 for an invalid header, 400
-** otherwise (section 6.3).
+** Ends a request whose payload cannot be read: 415 when `err` is about the
+** header Content Type or Payload Format Indicator, 400 otherwise (section
+** 6.3).  `err` may be NULL.
 */
 IOTOPS_API void iotops_request_reject(iotops_request *request,
                                       const iotops_error *err);
 
-/* Ends a request whose handler failed: 500 with `__apErr` true. */
+/*
+** Ends a request whose handler failed: 500 with `__apErr` true and the
+** message of `err`, which may be NULL.
+*/
 IOTOPS_API void iotops_request_fail(iotops_request *request,
                                     const iotops_error *err);
 
