@@ -13,6 +13,7 @@ typedef struct invoker {
   iotops_mqtt_client *client;
   iotops_format request_format, response_format;
   size_t pending;
+  char command_name[IOTOPS_ERROR_NAME_SIZE]; /* cut when too long */
 } invoker;
 
 static const char *const invoker_options[] = {"command_name",
@@ -56,6 +57,7 @@ static int session_invoker(lua_State *L) {
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, 3, 3);
   options.command_name = text_option(L, 2, "command_name");
+  iotops_error_name(made->command_name, options.command_name);
   options.request_topic_pattern = text_option(L, 2, "request_topic_pattern");
   options.response_topic_pattern = text_option(L, 2, "response_topic_pattern");
   options.response_topic_prefix = text_option(L, 2, "response_topic_prefix");
@@ -68,6 +70,13 @@ static int session_invoker(lua_State *L) {
     return push_failure(L, &err);
   lua_settop(L, 3);
   return 1;
+}
+
+/* A serializer failed: every error of an invoker names its command. */
+static int push_serializer_failure(lua_State *L, const invoker *self,
+                                   iotops_error *err) {
+  iotops_error_name(err->command_name, iotops_text_of(self->command_name));
+  return push_failure(L, err);
 }
 
 /* Pushes the value and the response; the invoker is below, at 1. */
@@ -87,7 +96,7 @@ static int push_result(lua_State *L, const wait *ended) {
   }
   if (read_payload(L, self->response_format, serializer, &response->payload,
                    &err) != 0)
-    return push_failure(L, &err);
+    return push_serializer_failure(L, self, &err);
   if (lua_isnil(L, -1)) { /* a success that carried no value */
     lua_pop(L, 1);
     lua_pushlightuserdata(L, NULL);
@@ -139,7 +148,7 @@ static int invoker_invoke(lua_State *L) {
   }
   if (write_payload(L, self->request_format, serializer, 2, &options.payload,
                     &err) != 0)
-    return push_failure(L, &err);
+    return push_serializer_failure(L, self, &err);
   wait *pending = wait_new(L, push_result);
   pending->user = self;
   if (iotops_command_invoke(self->handle, &options, invoked, pending, NULL,

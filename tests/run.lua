@@ -109,6 +109,12 @@ local function programs()
     }
   end
   list[#list + 1] = {
+    name = "protocol in Lua",
+    command = { build .. "/metl", "tests/metl/own.lua" },
+    seconds = 120,
+    read = read_summary,
+  }
+  list[#list + 1] = {
     name = "metl self-test",
     command = {
       build .. "/metl", "tests/metl/selftest.lua", build .. "/metl-faulty",

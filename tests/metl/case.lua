@@ -30,12 +30,12 @@ local config = null.get(case.prologue, "mqtt-config") or {}
 local problem = stub.open({
   level = math.tointeger(tonumber(options.level)),
   client_id = null.get(config, "client-id") or "metl-client",
-  push_acks = push_acks(),
   real_clock = options.clock == "real",
 })
 if problem then
   return "  check:    the stub opens\n  seen:     " .. problem
 end
+stub.answer(push_acks())
 
 -- The product's module is opened only now: it is given the stub's session.
 local actions = require "metl.actions"

@@ -54,10 +54,7 @@ static void read_push_acks(lua_State *L, const char *name,
   lua_pop(L, 1);
 }
 
-/*
-** open{level=, client_id=, push_acks=, real_clock=}: nothing, or an error's
-** text.
-*/
+/* open{level=, client_id=, real_clock=}: nothing, or an error's text. */
 static int open_stub(lua_State *L) {
   metl_case *one = metl_case_of(L);
   iotops_error err;
@@ -74,11 +71,17 @@ static int open_stub(lua_State *L) {
     lua_pushstring(L, err.message);
     return 1;
   }
-  if (lua_getfield(L, 1, "push_acks") != LUA_TNIL) {
-    read_push_acks(L, "publish", &one->stub->publish_acks);
-    read_push_acks(L, "subscribe", &one->stub->subscribe_acks);
-    read_push_acks(L, "unsubscribe", &one->stub->unsubscribe_acks);
-  }
+  return 0;
+}
+
+/* answer{publish=, subscribe=, unsubscribe=}: how packets to come are. */
+static int answer(lua_State *L) {
+  metl_stub *stub = stub_of(L);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  read_push_acks(L, "publish", &stub->publish_acks);
+  read_push_acks(L, "subscribe", &stub->subscribe_acks);
+  read_push_acks(L, "unsubscribe", &stub->unsubscribe_acks);
   return 0;
 }
 
@@ -316,17 +319,27 @@ static int advance(lua_State *L) {
 }
 
 int luaopen_metl_stub(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"open", open_stub},        {"start", start},
-      {"deliver", deliver},       {"packet_id", fresh_packet_id},
-      {"disconnect", disconnect}, {"relent", relent},
-      {"uuid", make_uuid},        {"next_publish", next_publish},
-      {"next_ack", next_ack},     {"publish_count", publish_count},
-      {"ack_count", ack_count},   {"subscribed", subscribed},
-      {"trace", trace},           {"drain", drain},
-      {"now", get_now},           {"freeze", freeze},
-      {"is_frozen", is_frozen},   {"next_due", next_due},
-      {"advance", advance},       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", open_stub},
+                                       {"answer", answer},
+                                       {"start", start},
+                                       {"deliver", deliver},
+                                       {"packet_id", fresh_packet_id},
+                                       {"disconnect", disconnect},
+                                       {"relent", relent},
+                                       {"uuid", make_uuid},
+                                       {"next_publish", next_publish},
+                                       {"next_ack", next_ack},
+                                       {"publish_count", publish_count},
+                                       {"ack_count", ack_count},
+                                       {"subscribed", subscribed},
+                                       {"trace", trace},
+                                       {"drain", drain},
+                                       {"now", get_now},
+                                       {"freeze", freeze},
+                                       {"is_frozen", is_frozen},
+                                       {"next_due", next_due},
+                                       {"advance", advance},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }
