@@ -102,10 +102,10 @@ local function declaration(form, pattern, options, handler)
     options, handler = nil, options
   end
   if type(handler) ~= "function" then
-    error(("%s: a function expected, got %s"):format(form, type(handler)), 4)
+    error(("%s: a function expected, got %s"):format(form, type(handler)), 3)
   end
   if options ~= nil and type(options) ~= "table" then
-    error(("%s: a table of options expected, got %s"):format(form, type(options)), 4)
+    error(("%s: a table of options expected, got %s"):format(form, type(options)), 3)
   end
   return copy(options), handler
 end
@@ -127,7 +127,7 @@ local function command_name(pattern, tokens)
   end
   if not name then
     error(("'%s' does not say the name of the command: give command_name, or a value "
-      .. "to the token {commandName}"):format(pattern), 4)
+      .. "to the token {commandName}"):format(pattern), 3)
   end
   return name
 end

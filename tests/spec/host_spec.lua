@@ -158,6 +158,24 @@ describe("iotops run", function()
     assert.truthy(record.message:find("a//b", 1, true), record.message)
   end)
 
+  it("names the line where a script misuses the module", function()
+    place = hosting.place()
+    for text, what in pairs {
+      ['iotops.on_telemetry("a", "b")'] = "a function expected",
+      ['iotops.on_telemetry({}, print)'] = "a topic pattern expected",
+      ['iotops.on_command("{a}/{b}", print)'] = "name of the command",
+      ['iotops.send("a", {})'] = "iotops.on_start",
+      ['iotops.sleep(1)'] = "iotops.on_start",
+    } do
+      local script = place:script("misuse", 'local iotops = require "iotops"\n' .. text .. "\n")
+      local host = place:run({ script }, { unconnected = true })
+      local record = hosting.record(host, "cannot load")
+      assert.truthy(record.message:find("misuse.lua:2:", 1, true), record.message)
+      assert.truthy(record.message:find(what, 1, true), record.message)
+      host:kill()
+    end
+  end)
+
   it("keeps scripts apart and itself alive", function()
     place = hosting.place()
     local one = place:script("one", NOTES .. [[
