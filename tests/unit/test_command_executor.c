@@ -608,6 +608,18 @@ static void a_duplicate_after_the_deadline_is_only_acknowledged(void **state) {
   assert_int_equal(the.executed, 2);
 }
 
+static void the_deadline_counts_even_before_its_timer(void **state) {
+  (void)state;
+  make_default();
+  the.answers = true;
+  world.stub->automatic = true;
+  ask(0);
+  world.time->now_ms += 10000; /* no timer has fired yet */
+  ask(0);
+  assert_int_equal(publish_count(), 1);
+  assert_string_equal(acks(), "1,1,");
+}
+
 static void an_error_is_answered_again_from_the_cache(void **state) {
   (void)state;
   make_default();
@@ -1118,6 +1130,20 @@ static void freeing_with_answers_on_their_way_lets_them_arrive(void **state) {
   assert_string_equal(acks(), "2,1,");
 }
 
+static void an_executor_that_is_gone_leaves_an_ending_client_be(void **state) {
+  (void)state;
+  make_default();
+  ask(0);
+  respond(the.requests[0], "1");
+  iotops_command_executor_free(the.executor);
+  the.executor = NULL;
+  stub_fail(stub_nth(world.stub, STUB_PUBLISH, 0), IOTOPS_CANCELLATION, "end");
+  settle_down();
+  assert_int_equal(world.outcome_count, 1);
+  assert_int_equal(world.outcomes[0].err.kind, IOTOPS_CANCELLATION);
+  assert_string_equal(acks(), "");
+}
+
 static void a_handler_may_free_its_executor(void **state) {
   (void)state;
   make_default();
@@ -1184,6 +1210,7 @@ int main(void) {
       TEST(a_duplicate_of_an_answered_request_gets_the_same),
       TEST(the_same_correlation_for_another_topic_is_executed),
       TEST(a_duplicate_after_the_deadline_is_only_acknowledged),
+      TEST(the_deadline_counts_even_before_its_timer),
       TEST(an_error_is_answered_again_from_the_cache),
       TEST(content_that_cannot_be_read_is_answered_415),
       TEST(a_redelivery_after_a_reconnect_is_answered_once_more),
@@ -1211,6 +1238,7 @@ int main(void) {
       TEST(a_stop_during_the_start_waits_for_its_answer),
       TEST(freeing_without_stop_unsubscribes_and_acknowledges),
       TEST(freeing_with_answers_on_their_way_lets_them_arrive),
+      TEST(an_executor_that_is_gone_leaves_an_ending_client_be),
       TEST(a_handler_may_free_its_executor),
       TEST(freeing_during_the_start_unsubscribes_later),
       TEST(no_timer_is_left_when_all_is_done),

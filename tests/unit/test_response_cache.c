@@ -209,7 +209,7 @@ static void inserting_alone_keeps_expired_entries_from_piling_up(void **state) {
 static void an_entry_in_progress_is_not_forgotten(void **state) {
   (void)state;
   cache_entry *entry = insert("r", 1, 1);
-  virtual_time_pass(the.time, CACHE_RETENTION_MS * 2);
+  virtual_time_pass(the.time, 2u * CACHE_RETENTION_MS);
   assert_ptr_equal(find("r", 1), entry);
   response_cache_finish(entry, NULL);
   unpin(entry);
