@@ -73,7 +73,12 @@ int command_option_error(const char *name, int answer, const char *typed) {
 void command_report(const iotops_error *err) {
   fprintf(stderr, "iotops: %s: %s", iotops_error_kind_name(err->kind),
           err->message);
-  if (err->reason_code >= 0)
+  /* What the message does not say itself. */
+  if (err->property_name[0] != '\0' &&
+      strstr(err->message, err->property_name) == NULL)
+    fprintf(stderr, " (%s)", err->property_name);
+  if (err->reason_code >= 0 &&
+      strstr(err->message, iotops_reason_name(err->reason_code)) == NULL)
     fprintf(stderr, " (reason code 0x%02X, %s)", (unsigned)err->reason_code,
             iotops_reason_name(err->reason_code));
   fputc('\n', stderr);

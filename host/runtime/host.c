@@ -368,7 +368,7 @@ static void ended(void *user, const iotops_error *err) {
   iotops_session_get_metrics(host->session, &metrics);
   if (err != NULL && host->phase < HOST_LEAVING) {
     host->result = metrics.connects > 0 ? HOST_SESSION_LOST : HOST_UNREACHABLE;
-    note(host, IOTOPS_LOG_ERROR, "the session has ended: %s", err->message);
+    note(host, IOTOPS_LOG_INFO, "the host ends with its session");
   }
   host->phase = HOST_ENDED;
   iotops_context_stop(host->context);

@@ -216,6 +216,54 @@ describe("iotops run", function()
     assert.equal("0", record.errors)
   end)
 
+  describe("that is not let in", function()
+    local function run(env)
+      place = hosting.place { lines = env.lines }
+      env.lines = nil
+      return place:run({ place:script("a", "return 1\n") }, { env = env, unconnected = true })
+    end
+
+    it("stays up while nobody listens, and stops when told", function()
+      local host = run { AIO_BROKER_TCP_PORT = "1" }
+      local record = hosting.record(host, "attempt 2 to connect failed")
+      assert.equal("warn", record.level)
+      assert.truthy(record.message:find("127.0.0.1:1", 1, true))
+      hosting.stop(host)
+    end)
+
+    it("stays up when a peer does not speak MQTT", function()
+      local server = uv.new_tcp()
+      server:bind("127.0.0.1", 0)
+      server:listen(8, function()
+        local client = uv.new_tcp()
+        server:accept(client)
+        client:read_start(function(_, data)
+          if data then client:write("HTTP/1.1 400 Bad Request\r\n\r\n") else client:close() end
+        end)
+      end)
+      local host = run { AIO_BROKER_TCP_PORT = tostring(server:getsockname().port) }
+      local record = hosting.record(host, "attempt 2 to connect failed")
+      assert.equal("warn", record.level)
+      server:close()
+      hosting.stop(host)
+    end)
+
+    it("ends with status 3 when its password is wrong", function()
+      local folder = process.folder()
+      local passwords = folder .. "/passwords"
+      process.run { "mosquitto_passwd", "-c", "-b", passwords, "line1", "right" }
+      hosting.write(folder .. "/password", "wrong")
+      local host = run {
+        lines = { "allow_anonymous false", "password_file " .. passwords },
+        AIO_MQTT_USERNAME = "line1", AIO_MQTT_PASSWORD_FILE = folder .. "/password",
+      }
+      assert.equal(3, (host:wait(10)))
+      assert.equal("error", hosting.record(host, "Not authorized", 2).level)
+      assert.falsy(host:text():find("wrong", 1, true), "the password is in the log")
+      os.execute("rm -rf " .. folder)
+    end)
+  end)
+
   describe("with mistakes in its arguments", function()
     local function run(...)
       return process.run({ hosting.program, "run", ... }, { env = {
