@@ -104,6 +104,8 @@ static int resume_k(lua_State *L, int status, lua_KContext context) {
 /* Why `co` cannot be resumed with `count` arguments; NULL: it can. */
 static const char *cannot_resume(lua_State *L, int index, lua_State *co,
                                  int count) {
+  if (co == L)
+    return "cannot resume non-suspended coroutine";
   if (is_taken(L, index))
     return "cannot resume a coroutine that waits";
   if (lua_status(co) == LUA_OK && lua_gettop(co) == 0)

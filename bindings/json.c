@@ -346,7 +346,8 @@ static int write_table(writing *to, int table) {
   if (size > 0 || is_marked(L, table)) {
     lua_pushnil(L);
     while (lua_next(L, table) != 0) {
-      fields++;
+      lua_Integer at = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+      fields += at >= 1 && at <= size ? 1 : size + 1;
       lua_pop(L, 1);
     }
     result = fields == size
