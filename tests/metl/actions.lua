@@ -178,8 +178,8 @@ end
 
 -- ---------------------------------------------------------- connection --
 
-actions["disconnect"] = function()
-  stub.disconnect()
+actions["disconnect"] = function(world)
+  stub.disconnect(world.case.says_disconnect)
 end
 
 -- ---------------------------------------------------------------- time --

@@ -1,7 +1,7 @@
 --- One case, from prologue to stop, in a Lua state of its own.
 ---
 --- Runs as a script of main.c with a table of strings: folder, suite, name,
---- level, clock.  Returns nothing when the case passes, else a report.
+--- level, clock, cut.  Returns nothing when the case passes, else a report.
 
 package.path = "tests/?.lua;" .. package.path
 
@@ -17,6 +17,8 @@ local loaded, case = pcall(loader.load, options.folder, options.suite,
 if not loaded then
   return "  check:    the case can be read\n  seen:     " .. tostring(case)
 end
+
+case.says_disconnect = options.cut == "packet"
 
 local function push_acks()
   local queues = {}

@@ -134,9 +134,10 @@ static int fresh_packet_id(lua_State *L) {
   return 1;
 }
 
+/* disconnect(say): with a DISCONNECT packet where there are packets. */
 static int disconnect(lua_State *L) {
   metl_stub *stub = stub_of(L);
-  stub->ops->disconnect(stub);
+  stub->ops->disconnect(stub, lua_toboolean(L, 1));
   return 0;
 }
 

@@ -1,6 +1,7 @@
 --- The checks after the last action.
 
 local failure = require "metl.failure"
+local instant = require "metl.instant"
 local null = require "metl.null"
 local packets = require "metl.packets"
 local stub = require "metl.stub"
@@ -127,7 +128,13 @@ local function check_cloud_event(where, expected, received)
   equal(where .. "is there", expected ~= null.value, event ~= nil)
   if event then
     for key, value in pairs(expected) do
-      equal(where .. key, value, event[event_fields[key]])
+      local seen = event[event_fields[key]]
+      if key == "time" and value ~= null.value and seen then
+        equal(where .. "time as an instant", instant.parse(value),
+          instant.parse(seen) or seen)
+      else
+        equal(where .. key, value, seen)
+      end
     end
   end
 end

@@ -64,6 +64,7 @@ end
 ---@field envoys table[] # of the prologue, completed
 ---@field actions table[] # completed
 ---@field epilogue table
+---@field says_disconnect boolean|nil # the broker does, before it closes
 ---@field default_action fun(kind: string): table # an action of defaults alone
 
 --- Reads one case.

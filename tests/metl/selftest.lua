@@ -155,7 +155,17 @@ local function check_real_clock()
   end
 end
 
+-- Connections that end with a word of the broker's.
+local function check_disconnect_packets()
+  for _, one in ipairs(cases.below(folder)) do
+    local report = suite_run.case(one, "2", { cut = "packet" })
+    verdict(not report, "%s/%s with DISCONNECT\n%s", one.suite, one.name,
+      report)
+  end
+end
+
 check_own_cases()
+check_disconnect_packets()
 check_real_clock()
 check_mutations()
 check_faults()

@@ -37,8 +37,11 @@ typedef struct metl_stub_ops {
   void (*drain)(metl_stub *stub);
   /* Hands the client a message, once it is connected; copies it. */
   void (*deliver)(metl_stub *stub, const iotops_message *message);
-  /* Ends the connection; a new one is accepted at once. */
-  void (*disconnect)(metl_stub *stub);
+  /*
+  ** Ends the connection, with a DISCONNECT where `say` asks for one; a new
+  ** connection is accepted at once.
+  */
+  void (*disconnect)(metl_stub *stub, bool say);
   /* Acknowledges the publishes that were left unanswered on purpose. */
   void (*relent)(metl_stub *stub);
   /* What is left over, as text added to `report`. */

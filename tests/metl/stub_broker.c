@@ -188,7 +188,9 @@ static void on_control(stub_broker *broker, mqtt_reader content,
   mqtt_read_section(&content, mqtt_read_varint(&content));
   iotops_text filter = mqtt_read_text(&content);
   uint8_t options = subscribing ? mqtt_read_byte(&content) : 0;
-  if (content.bad || mqtt_more(&content) || filter.size == 0) {
+  /* protocol.md S3: QoS 1 and nothing else */
+  if (content.bad || mqtt_more(&content) || filter.size == 0 ||
+      (subscribing && options != 1)) {
     broker->malformed = true;
     return;
   }
@@ -338,8 +340,12 @@ static void deliver(metl_stub *stub, const iotops_message *message) {
   broker->outbox[broker->outbox_count++] = copy;
 }
 
-static void disconnect(metl_stub *stub) {
+static void disconnect(metl_stub *stub, bool say) {
+  static const uint8_t shutting_down[] = {MQTT_DISCONNECT << 4, 2, 0x8b, 0};
   stub_broker *broker = (stub_broker *)stub;
+  if (say) {
+    metl_wire_send(&broker->wire, shutting_down, sizeof shutting_down);
+  }
   metl_log_add(&stub->log, METL_DISCONNECT, false, "the connection ends",
                now(broker));
   metl_wire_end(&broker->wire);

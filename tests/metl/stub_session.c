@@ -505,7 +505,8 @@ static void deliver(metl_stub *stub, const iotops_message *message) {
   iotops_task_soon(stub->context, &session->receive);
 }
 
-static void disconnect(metl_stub *stub) {
+static void disconnect(metl_stub *stub, bool say) {
+  (void)say;
   iotops_task_soon(stub->context, &((stub_session *)stub)->cut);
 }
 
