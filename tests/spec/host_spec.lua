@@ -248,18 +248,29 @@ describe("iotops run", function()
       hosting.stop(host)
     end)
 
-    it("ends with status 3 when its password is wrong", function()
+    local function guarded(env)
       local folder = process.folder()
-      local passwords = folder .. "/passwords"
-      process.run { "mosquitto_passwd", "-c", "-b", passwords, "line1", "right" }
+      process.run { "mosquitto_passwd", "-c", "-b", folder .. "/passwords", "line1", "right" }
       hosting.write(folder .. "/password", "wrong")
-      local host = run {
-        lines = { "allow_anonymous false", "password_file " .. passwords },
-        AIO_MQTT_USERNAME = "line1", AIO_MQTT_PASSWORD_FILE = folder .. "/password",
-      }
+      env.lines = { "allow_anonymous false", "password_file " .. folder .. "/passwords" }
+      if env.AIO_MQTT_USERNAME then env.AIO_MQTT_PASSWORD_FILE = folder .. "/password" end
+      return run(env), folder
+    end
+
+    it("ends with status 3 when the broker wants credentials that it has not", function()
+      local host, folder = guarded {}
       assert.equal(3, (host:wait(10)))
       assert.equal("error", hosting.record(host, "Not authorized", 2).level)
+      os.execute("rm -rf " .. folder)
+    end)
+
+    it("stays up when its password is wrong, and is let in once the file is right", function()
+      local host, folder = guarded { AIO_MQTT_USERNAME = "line1" }
+      hosting.record(host, "Not authorized", 2)
       assert.falsy(host:text():find("wrong", 1, true), "the password is in the log")
+      hosting.write(folder .. "/password", "right")
+      hosting.record(host, "connected")
+      hosting.stop(host)
       os.execute("rm -rf " .. folder)
     end)
   end)
