@@ -171,13 +171,13 @@ packet_buffer *packet_filter_begin(packet_filter *filter) {
   return &filter->out;
 }
 
-void packet_filter_end(packet_filter *filter) {
+bool packet_filter_end(packet_filter *filter) {
   packet_buffer *out = &filter->out;
   uint8_t *at = out->bytes + out->start + filter->ready;
   size_t added = out->end - out->start - filter->ready - filter->partial;
 
   if (added == 0)
-    return;
+    return false;
   if (filter->partial > 0) { /* ours go in front of the library's unfinished */
     reverse(at, at + filter->partial);
     reverse(at + filter->partial, at + filter->partial + added);
@@ -186,6 +186,7 @@ void packet_filter_end(packet_filter *filter) {
   filter->ready += added;
   filter->queued += added;
   filter->packets_out++;
+  return true;
 }
 
 iotops_text packet_filter_pending(const packet_filter *filter) {

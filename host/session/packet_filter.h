@@ -82,10 +82,11 @@ int packet_filter_library_wrote(packet_filter *filter, size_t size);
 
 /*
 ** Where a packet of the session's own is to be written: packet_write_* into
-** the returned buffer between these two calls.
+** the returned buffer between these two calls.  What was written counts as one
+** packet; false when nothing was.
 */
 packet_buffer *packet_filter_begin(packet_filter *filter);
-void packet_filter_end(packet_filter *filter);
+bool packet_filter_end(packet_filter *filter);
 
 /* What may be written to the broker now, and how much of it was taken. */
 iotops_text packet_filter_pending(const packet_filter *filter);

@@ -56,8 +56,10 @@ static void write_acks(iotops_session *session) {
          ack_queue_next(&session->acks, &packet_id)) {
     packet_write_puback(out, packet_id);
     session->metrics.acks_sent++;
+    session->filter.packets_out++;
   }
-  packet_filter_end(&session->filter);
+  if (packet_filter_end(&session->filter))
+    session->filter.packets_out--; /* end has counted one of them */
 }
 
 void session_outgoing(void *user, const packet *packet, uint64_t end) {

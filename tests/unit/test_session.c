@@ -102,6 +102,8 @@ static owner *begin_with(const setting *settings) {
       iotops_settings_set(given, "hostname", iotops_text_of("test"), &err), 0);
   assert_int_equal(
       iotops_settings_set(given, "client_id", iotops_text_of("me"), &err), 0);
+  assert_int_equal(
+      iotops_settings_set(given, "use_tls", iotops_text_of("false"), &err), 0);
   for (; settings && settings->name; settings++)
     if (iotops_settings_set(given, settings->name,
                             iotops_text_of(settings->value), &err) != 0)
