@@ -71,7 +71,7 @@ uint32_t reconnect_failed(reconnect *reconnect) {
 
 int64_t iotops_reconnect_backoff(void *user, iotops_context *context,
                                  const iotops_reconnect_question *question) {
-  uint32_t exponent = question->failures + 7, random;
+  uint32_t exponent = question->failures, random;
   double delay = LONGEST_MS;
 
   (void)user;
@@ -79,8 +79,8 @@ int64_t iotops_reconnect_backoff(void *user, iotops_context *context,
     return -1;
   if (question->failures == 0)
     return 0;
-  if (exponent < 16)
-    delay = (double)(1u << exponent);
+  if (exponent < 9)
+    delay = (double)(128u << exponent);
   iotops_random(context, &random, sizeof random);
   return (int64_t)(delay * (0.9 + 0.1 * ((double)random / UINT32_MAX)));
 }

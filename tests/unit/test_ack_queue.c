@@ -1,7 +1,7 @@
 /* test_ack_queue.c -- order of acknowledgements, against a simple reference. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,7 +103,6 @@ static void one_history(unsigned steps) {
         }
         assert_true(ack_queue_share(&queue, &handles[slot].ack));
         handles[slot].id = id;
-
       }
       ack_queue_seal(&queue);
     } else if (what < 9 && handle_count > 0) {

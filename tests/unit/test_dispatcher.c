@@ -1,7 +1,7 @@
 /* test_dispatcher.c -- routing, against a matcher that looks at everything. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,13 +100,11 @@ static void random_filters_agree_with_the_naive_matcher(void **state) {
       assert_non_null(all[slot].receiver);
     }
     make_text(topic, false);
-    assert_true(
-        dispatcher_match(&dispatcher, iotops_text_of(topic), NULL, 0));
+    assert_true(dispatcher_match(&dispatcher, iotops_text_of(topic), NULL, 0));
     for (int i = 0; i < 40; i++) {
-      bool matches =
-          all[i].receiver &&
-          iotops_topic_filter_matches(iotops_text_of(all[i].filter),
-                                      iotops_text_of(topic));
+      bool matches = all[i].receiver &&
+                     iotops_topic_filter_matches(iotops_text_of(all[i].filter),
+                                                 iotops_text_of(topic));
 
       expected += matches;
       if (all[i].receiver)
