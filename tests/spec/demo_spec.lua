@@ -1,0 +1,23 @@
+local process = require "process"
+local sanitized = require "sanitized"
+
+local PROGRAM = (os.getenv("BUILD") or "build") .. "/iotops"
+
+describe("the demo", function()
+  after_each(process.kill_all)
+
+  it("loses nothing and says what it has counted", function()
+    local run = process.run({ "lua5.4", "scripts/samples/demo/run.lua", PROGRAM },
+      { env = sanitized.environment {}, seconds = 60 })
+    assert.equal(0, run.code, run:text())
+    local sent, handled, acknowledged, commands, reloads = run.out[#run.out]:match(
+      "^demo: (%d+) sent, (%d+) handled, (%d+) acknowledged, "
+        .. "(%d+) commands answered, (%d+) reloads, 0 lost$")
+    assert.is_not_nil(sent, run:text())
+    assert.equal("8000", sent)
+    assert.equal(sent, handled)
+    assert.equal(sent, acknowledged)
+    assert.is_true(tonumber(commands) >= 10)
+    assert.equal("5", reloads)
+  end)
+end)
