@@ -41,10 +41,10 @@ describe("a message to the host", function()
     local host = place:run { place:script("order", [[
       local iotops = require "iotops"
       io.stdout:setvbuf("no")
-      iotops.on_telemetry("order/{n}", function(_, message)
+      iotops.on_telemetry("order/{n}", { concurrency = 10 }, function(_, message)
         iotops.sleep((11 - tonumber(message.tokens.n)) * 0.15)
         print("ended " .. message.tokens.n)
-      end, { concurrency = 10 })
+      end)
     ]]) }
     for n = 1, 10 do place:publish("order/" .. n, "{}") end
     process.eventually("ten ends", function() return #host.out == 10 end)
