@@ -12,6 +12,7 @@
 
 local cjson = require "cjson"
 local uv = require "luv"
+uv.os_setenv("IOTOPS_LOG", os.getenv("IOTOPS_LOG") or "warn")
 local iotops = require "iotops"
 
 local PROGRAM = arg[1] or "build/iotops"
@@ -50,15 +51,17 @@ end
 local sample = read((arg[0]:gsub("[^/]*/[^/]*$", "line_summary.lua")))
 write(script, sample)
 
-local host = { exited = nil, port = nil, counters = nil, log = {} }
+local host = { exited = nil, port = nil, serves = false, counters = nil, log = {} }
 
--- The host's own records tell us the port, the reloads and, at its end, what
--- it has counted.
+-- The host's own records tell us the port, when messages reach the script and,
+-- at its end, what it has counted.
 local function host_line(line)
   host.log[#host.log + 1] = line
   host.port = host.port or tonumber(line:match("127%.0%.0%.1 port (%d+)"))
   local ok, record = pcall(cjson.decode, line)
-  if ok and record.message == "counters" then host.counters = record end
+  if not ok then return end
+  host.serves = host.serves or record.message:find("^subscribed: ") ~= nil
+  if record.message == "counters" then host.counters = record end
 end
 
 local function lines_of(pipe)
@@ -82,14 +85,14 @@ lines_of(out)
 lines_of(err)
 
 -- Waits until `done()`; a demo that hangs shows why.
-local function wait_for(what, seconds, done)
+local function wait_for(what, seconds, done, pause)
   local limit = uv.hrtime() + seconds * 1e9
   while not done() do
-    if host.exited and what ~= "the host's end" or uv.hrtime() > limit then
+    if uv.hrtime() > limit then
       error(("demo: %s: not within %g s\n%s"):format(what, seconds,
         table.concat(host.log, "\n")), 0)
     end
-    iotops.sleep(0.02)
+    pause()
   end
 end
 
@@ -119,7 +122,8 @@ end
 local function change_limit(limit)
   say("edit     LIMIT = %d while %d readings have been sent", limit, sent)
   write(script, (sample:gsub("LIMIT = %d+", "LIMIT = " .. limit)))
-  wait_for("the new limit", 10, function() return ask().limit == limit end)
+  wait_for("the new limit", 10, function() return ask().limit == limit end,
+    function() iotops.sleep(0.05) end)
   iotops.sleep(1.2)
   local summary = ask()
   say("summary  limit %d: %d readings, mean %.1f, %d alarms", summary.limit,
@@ -145,7 +149,8 @@ local function number(name)
   return math.tointeger(tonumber(host.counters[name])) or 0
 end
 
-local function demo()
+-- What goes on while the script serves.
+local function traffic()
   say("line     %d sensors, each %g readings a second", SENSORS, 1 / PAUSE)
   local running = SENSORS
   for index = 1, SENSORS do
@@ -156,14 +161,15 @@ local function demo()
   end
   iotops.sleep(1)
   for _, limit in ipairs(LIMITS) do change_limit(limit) end
-  wait_for("the end of the readings", 2 * READINGS * PAUSE + 20, function() return running == 0 end)
+  wait_for("the end of the readings", 2 * READINGS * PAUSE + 20,
+    function() return running == 0 end, function() iotops.sleep(0.05) end)
   say("alarms   %d seen", alarms)
+end
 
-  host.handle:kill("sigterm")
-  wait_for("the host's end", 20, function() return host.exited and host.counters end)
+-- What was counted; true when nothing was lost.
+local function report()
   local handled, acknowledged = number("handled"), acknowledged_readings()
-  local lost = math.max(sent - handled, 0) + math.max(sent - acknowledged, 0)
-    + (asked - answered)
+  local lost = sent - math.min(sent, handled, acknowledged) + asked - answered
   print(("demo: %d sent, %d handled, %d acknowledged, %d commands answered, "
     .. "%d reloads, %d lost"):format(sent, handled, acknowledged, answered,
     number("reloads"), lost))
@@ -173,30 +179,41 @@ end
 
 -- ------------------------------------------------------------------- main --
 
-while not host.port and not host.exited do uv.run("once") end
-assert(host.port, "demo: the host did not start:\n" .. table.concat(host.log, "\n"))
-say("broker   on port %d, for this demo only", host.port)
+local function once() uv.run("once") end
 
-for name, value in pairs {
-  AIO_BROKER_HOSTNAME = "127.0.0.1",
-  AIO_BROKER_TCP_PORT = tostring(host.port),
-  AIO_MQTT_USE_TLS = "false",
-  AIO_MQTT_CLIENT_ID = "line1",
-} do uv.os_setenv(name, value) end
-
-iotops.on_telemetry("line1/{sensorId}/alarm", function(alarm, message)
-  alarms = alarms + 1
-  if alarms % 20 == 1 then
-    say("alarm    %s reads %.1f, above %d", message.tokens.sensorId, alarm.celsius, alarm.limit)
+local function main()
+  wait_for("the host's start", 20, function() return host.serves or host.exited end, once)
+  if host.exited then
+    error("demo: the host did not start\n" .. table.concat(host.log, "\n"), 0)
   end
-end)
+  say("broker   on port %d, for this demo only", host.port)
 
-iotops.on_start(function()
-  local ok, result = xpcall(demo, debug.traceback)
-  if not ok then io.stderr:write(tostring(result), "\n") end
-  if not host.exited then host.handle:kill("sigkill") end
-  os.execute("rm -rf " .. folder)
-  os.exit(ok and result and 0 or 1)
-end)
+  iotops.configure {
+    hostname = "127.0.0.1", tcp_port = host.port, use_tls = false,
+    client_id = "line1", clean_start = true,
+  }
+  iotops.on_telemetry("line1/{sensorId}/alarm", function(alarm, message)
+    alarms = alarms + 1
+    if alarms % 20 == 1 then
+      say("alarm    %s reads %.1f, above %d", message.tokens.sensorId, alarm.celsius,
+        alarm.limit)
+    end
+  end)
+  local ok, trouble
+  iotops.on_start(function()
+    ok, trouble = xpcall(traffic, debug.traceback)
+    iotops.stop()
+  end)
+  iotops.run()
+  if not ok then error(trouble, 0) end
 
-iotops.run()
+  host.handle:kill("sigterm")
+  wait_for("the host's end", 20, function() return host.exited and host.counters end, once)
+  return report()
+end
+
+local ok, result = xpcall(main, tostring)
+if not ok then io.stderr:write(result, "\n") end
+if not host.exited then host.handle:kill("sigkill") end
+os.execute("rm -rf " .. folder)
+os.exit(ok and result and 0 or 1)
