@@ -1,12 +1,10 @@
 -- A script that has something to do and nothing at the moment.
 local iotops = require "iotops"
 
-io.stdout:setvbuf("no")
 iotops.on_telemetry("idle/{sensorId}/temperature", function(reading, message)
   if reading.celsius > 90 then
     iotops.send("idle/{sensorId}/alarm", reading, { tokens = message.tokens })
   end
 end)
 
-iotops.on_start(function() print("ready") end)
 iotops.run()

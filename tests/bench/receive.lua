@@ -17,5 +17,4 @@ for index = 1, tonumber(os.getenv("RECEIVERS") or 0) do
   iotops.on_telemetry(os.getenv("TOPIC") .. "/" .. index, function() end)
 end
 
-iotops.on_start(function() print("ready") end)
 iotops.run()

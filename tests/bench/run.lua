@@ -29,18 +29,24 @@ end
 -- --------------------------------------------------------- the programs --
 
 local function bare(mode, broker, count, topic, ...)
-  return process.start(
+  local running = process.start(
     { build .. "/tests/bench/bare", mode, tostring(broker.port), tostring(count), topic, ... },
     { env = { NODELAY = "1" } }) -- libmosquitto at its best
+  running.ready = "^ready"
+  return running
 end
+
+local SERVES = "subscribed: messages reach it" -- as the host's log says it
 
 -- A script of ours in the host, with what it needs in its environment.
 local function ours(script, broker, count, topic, more)
   local env = broker:environment(script .. "-" .. topic:gsub("/", "-"))
   env.COUNT, env.TOPIC = tostring(count), topic
   for name, value in pairs(more or {}) do env[name] = tostring(value) end
-  return process.start(
+  local running = process.start(
     { build .. "/iotops", "run", ("tests/bench/%s.lua"):format(script) }, { env = env })
+  running.ready = SERVES
+  return running
 end
 
 local function figures(running, pattern)
@@ -61,7 +67,7 @@ local function receiving(start)
   return function(broker)
     local topic = fresh_topic()
     local receiver = start(broker, MESSAGES, topic)
-    receiver:line("^ready", 30)
+    receiver:line(receiver.ready, 60)
     receiver:signal_with("sigstop")
     bare("send", broker, MESSAGES, topic, "1000"):wait(120)
     receiver:signal_with("sigcont")
@@ -84,7 +90,7 @@ local function round_trips(start_answerer, start_asker, count)
   return function(broker)
     local topic = fresh_topic()
     local answerer = start_answerer(broker, count, topic)
-    answerer:line("^ready", 30)
+    answerer:line(answerer.ready, 30)
     local asker = start_asker(broker, count, topic)
     local p50, p99 = figures(asker, "([%d.]+) p50 ([%d.]+) p99")
     stop(asker)
@@ -107,7 +113,7 @@ end
 local function concurrent(broker)
   local topic = fresh_topic()
   local answerer = ours("answer", broker, CALLS, topic)
-  answerer:line("^ready", 30)
+  answerer:line(answerer.ready, 30)
   local asker = ours("ask", broker, CALLS * 4, topic, { WINDOW = WINDOW })
   local seconds = figures(asker, "([%d.]+) seconds")
   stop(asker)
@@ -133,7 +139,7 @@ local function idle_memory(scripts)
     local topic = fresh_topic()
     local host = process.start({ build .. "/iotops", "run", folder },
       { env = broker:tls_environment("idle-" .. topic:gsub("/", "-")) })
-    for _ = 1, scripts do host:line("^ready", 30) end
+    for _ = 1, scripts do host:line(SERVES, 30) end
     process.pass(0.5)
     local memory = private_memory(host.pid)
     stop(host)
