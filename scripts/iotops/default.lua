@@ -29,21 +29,41 @@ function default.configure(options)
   end
 end
 
+-- The settings that have no default, and the variables that give them.
+local REQUIRED = { { "hostname", "AIO_BROKER_HOSTNAME" }, { "client_id", "AIO_MQTT_CLIENT_ID" } }
+
+local function check_given()
+  if configured.connection_string or os.getenv "CONNECTOR_CONFIGURATION_MOUNT_PATH" then
+    return
+  end
+  local names, variables = {}, {}
+  for _, required in ipairs(REQUIRED) do
+    if configured[required[1]] == nil and (os.getenv(required[2]) or "") == "" then
+      names[#names + 1], variables[#variables + 1] = required[1], required[2]
+    end
+  end
+  if #names > 0 then
+    error(core.error {
+      kind = "invalid configuration", property_name = names[1], is_shallow = true,
+      message = ("the default session has no %s: set %s, or give %s to iotops.configure{}; "
+        .. "`iotops dev SCRIPT` brings a broker to try with"):format(
+        table.concat(names, " and no "), table.concat(variables, " and "),
+        #names == 1 and "it" or "them"),
+    })
+  end
+end
+
 local function make()
   local client = core.client()
   if client then
     return client
   end
-  local settings = short_forms.settings_of(configured)
-  local made, err = core.session(settings, true)
-  if made then
-    return made
+  check_given()
+  local made, err = core.session(short_forms.settings_of(configured), true)
+  if not made then
+    error(err)
   end
-  if err.kind == "invalid configuration" then
-    err.message = err.message .. " (the default session takes its settings from the AIO_* "
-      .. "variables and iotops.configure{}; `iotops dev SCRIPT` brings a broker to try with)"
-  end
-  error(err)
+  return made
 end
 
 ---@return iotops.Session
