@@ -1,6 +1,7 @@
 #include "runtime/reload.h"
 
 #include <string.h>
+#include <uv.h>
 
 #include "runtime/host.h"
 
@@ -166,14 +167,14 @@ static void close_rest(script_state *old, const bool *passed_on) {
 static void log_commit(const reload *reload, size_t opened) {
   script *script = reload->script;
   script_state *now = script->current;
-  uint64_t took = iotops_mono_ms(script->host->context) - reload->began_ms;
+  double took_ms = (double)(uv_hrtime() - reload->began_ns) / 1e6;
   if (now->generation == 1)
     script_log(script, now->generation, IOTOPS_LOG_INFO,
                "loaded: %zu endpoints", now->endpoint_count);
   else
     script_log(script, now->generation, IOTOPS_LOG_INFO,
-               "reloaded: %zu endpoints, %zu of them new, %llu ms",
-               now->endpoint_count, opened, (unsigned long long)took);
+               "reloaded: %zu endpoints, %zu of them new, %.1f ms",
+               now->endpoint_count, opened, took_ms);
 }
 
 static void commit(reload *reload) {
@@ -265,7 +266,7 @@ void reload_begin(script *script) {
   host *host = script->host;
   iotops_error err;
   source tried = {.context = host->context};
-  uint64_t began_ms = iotops_mono_ms(host->context);
+  uint64_t began_ns = uv_hrtime();
   reload_cancel(script);
   script_state *staged =
       state_load(script, script->generation + 1, &tried, &err);
@@ -291,7 +292,7 @@ void reload_begin(script *script) {
   reload->serial = ++script->reload_serial;
   reload->staged = staged;
   reload->opened = opened;
-  reload->began_ms = began_ms;
+  reload->began_ns = began_ns;
   reload->timeout.fire = timed_out;
   reload->timeout.user = reload;
   reload->decide.run = decide;

@@ -27,7 +27,7 @@ struct reload {
   size_t awaited;       /* grants outstanding */
   bool failed;          /* one was refused; `error` says why */
   iotops_error error;
-  uint64_t began_ms;
+  uint64_t began_ns;
   iotops_timer timeout; /* of the grants */
   iotops_task decide;   /* commits or gives up, outside of callbacks */
 };

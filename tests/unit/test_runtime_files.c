@@ -34,7 +34,7 @@ static void write_file(const char *path, const char *text) {
 static int begin(void **state) {
   iotops_context_options options = IOTOPS_CONTEXT_OPTIONS_INIT;
   fixture *f = test_calloc(1, sizeof *f);
-  strcpy(f->folder, "/tmp/iotops-test-XXXXXX");
+  snprintf(f->folder, sizeof f->folder, "/tmp/iotops-test-XXXXXX");
   if (mkdtemp(f->folder) == NULL ||
       iotops_context_new(&options, &f->context, NULL) != 0)
     return -1;
@@ -64,7 +64,7 @@ static int read_it(fixture *f, char *text, size_t size, char *why) {
   char *bytes = NULL;
   size_t length = 0;
   if (source_read(&f->source, f->path, &bytes, &length, &err) != 0) {
-    strcpy(why, err.message);
+    snprintf(why, sizeof err.message, "%s", err.message);
     return -1;
   }
   assert_true(length < size);
