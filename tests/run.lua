@@ -115,6 +115,12 @@ local function programs()
     read = read_summary,
   }
   list[#list + 1] = {
+    name = "protocol short of memory",
+    command = { build .. "/metl", "tests/metl/allocations.lua", "5" },
+    seconds = 240,
+    read = read_summary,
+  }
+  list[#list + 1] = {
     name = "metl self-test",
     command = {
       build .. "/metl", "tests/metl/selftest.lua", build .. "/metl-faulty",

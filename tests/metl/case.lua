@@ -1,7 +1,8 @@
 --- One case, from prologue to stop, in a Lua state of its own.
 ---
 --- Runs as a script of main.c with a table of strings: folder, suite, name,
---- level, clock, cut.  Returns nothing when the case passes, else a report.
+--- level, clock, cut, fail_at.
+--- Returns nothing when the case passes, else a report.
 
 package.path = "tests/?.lua;" .. package.path
 
@@ -33,6 +34,7 @@ local problem = stub.open({
   level = math.tointeger(tonumber(options.level)),
   client_id = null.get(config, "client-id") or "metl-client",
   real_clock = options.clock == "real",
+  fail_at = math.tointeger(tonumber(options.fail_at or "0")),
 })
 if problem then
   return "  check:    the stub opens\n  seen:     " .. problem

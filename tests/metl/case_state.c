@@ -18,6 +18,9 @@ static void *count_blocks(void *user, void *block, size_t size) {
     free(block);
     return NULL;
   }
+  if (++one->allocations == one->fail_at) {
+    return NULL;
+  }
   one->blocks += block == NULL;
   return metl_resize(block, size);
 }
@@ -137,6 +140,7 @@ void metl_case_close(metl_case *one, metl_bytes *report) {
   }
   lua_close(one->L);
   if (one->stub) {
+    one->stub->ops->relent(one->stub); /* the case may have broken off */
     one->stub->ops->drain(one->stub);
     one->stub->ops->leftovers(one->stub, report);
     one->stub->ops->free(one->stub, report);

@@ -17,11 +17,13 @@ typedef struct metl_case {
   lua_State *L;            /* owned */
   iotops_context *context; /* owned; NULL until opened */
   metl_clock clock;
-  metl_stub *stub;   /* owned; NULL until opened */
-  bool embedded;     /* the Lua module has both */
-  uint64_t start_ms; /* when the case began, on mono_ms */
-  uint64_t random;   /* state of the generator */
-  size_t blocks;     /* of memory in use by the context */
+  metl_stub *stub;    /* owned; NULL until opened */
+  bool embedded;      /* the Lua module has both */
+  uint64_t start_ms;  /* when the case began, on mono_ms */
+  uint64_t random;    /* state of the generator */
+  size_t blocks;      /* of memory in use by the context */
+  size_t allocations; /* so far */
+  size_t fail_at;     /* which of them fails, from 1; 0: none */
 } metl_case;
 
 /* Makes the state; the case's script has not run yet. */

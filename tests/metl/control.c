@@ -54,7 +54,10 @@ static void read_push_acks(lua_State *L, const char *name,
   lua_pop(L, 1);
 }
 
-/* open{level=, client_id=, real_clock=}: nothing, or an error's text. */
+/*
+** open{level=, client_id=, real_clock=, fail_at=}: nothing, or an error's
+** text.  fail_at: which of the context's allocations fails, 0: none.
+*/
 static int open_stub(lua_State *L) {
   metl_case *one = metl_case_of(L);
   iotops_error err;
@@ -64,6 +67,7 @@ static int open_stub(lua_State *L) {
   if (one->context) {
     return luaL_error(L, "the stub is open");
   }
+  one->fail_at = (size_t)integer_field(L, 1, "fail_at", 0);
   lua_getfield(L, 1, "real_clock");
   one->clock.real = lua_toboolean(L, -1);
   lua_pop(L, 1);

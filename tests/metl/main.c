@@ -54,7 +54,8 @@ static void copy_strings(lua_State *from, int index, lua_State *to) {
 
 /*
 ** run(script, options): what the script returned (a string; nil: all is
-** well), or its error; and what the case left behind (nil: nothing).
+** well), or its error; what the case left behind (nil: nothing); and how many
+** allocations the product made.
 */
 static int run(lua_State *L) {
   const char *script = luaL_checkstring(L, 1);
@@ -82,7 +83,8 @@ static int run(lua_State *L) {
     lua_pushnil(L);
   }
   metl_bytes_free(&report);
-  return 2;
+  lua_pushinteger(L, (lua_Integer)one.allocations);
+  return 3;
 }
 
 static int open_runner(lua_State *L) {

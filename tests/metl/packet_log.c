@@ -36,8 +36,7 @@ static iotops_text keep(char **at, iotops_text text) {
   return (iotops_text){copy, text.size};
 }
 
-/* iotops_message_copy() on malloc's memory instead of a context's. */
-static iotops_message *keep_message(const iotops_message *message) {
+iotops_message *metl_message_copy(const iotops_message *message) {
   size_t properties =
       message->user_property_count * sizeof *message->user_properties;
   size_t size = sizeof *message + properties + message->topic.size +
@@ -71,7 +70,7 @@ metl_packet *metl_log_publish(metl_packet_log *log, bool from_client,
                               const iotops_message *message, uint64_t at_ms) {
   metl_packet *packet =
       metl_log_add(log, METL_PUBLISH, from_client, "PUBLISH", at_ms);
-  packet->message = keep_message(message);
+  packet->message = metl_message_copy(message);
   packet->packet_id = message->packet_id;
   return packet;
 }

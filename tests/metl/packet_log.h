@@ -40,6 +40,9 @@ typedef struct metl_packet_log {
   size_t next_puback;
 } metl_packet_log;
 
+/* A copy that owns everything; free() gives it back. */
+iotops_message *metl_message_copy(const iotops_message *message);
+
 /*
 ** Appends a packet of the log's own, to be filled in by the caller; valid
 ** until the next is appended.

@@ -93,7 +93,7 @@ static void send_message(stub_broker *broker, const iotops_message *message) {
 static void flush_outbox(stub_broker *broker) {
   for (size_t i = 0; i < broker->outbox_count; i++) {
     send_message(broker, broker->outbox[i]);
-    iotops_free(broker->stub.context, broker->outbox[i]);
+    free(broker->outbox[i]);
   }
   broker->outbox_count = 0;
 }
@@ -331,13 +331,9 @@ static void deliver(metl_stub *stub, const iotops_message *message) {
     send_message(broker, message);
     return;
   }
-  iotops_message *copy = iotops_message_copy(stub->context, message);
-  if (!copy) {
-    abort();
-  }
   broker->outbox = metl_resize(broker->outbox, (broker->outbox_count + 1) *
                                                    sizeof *broker->outbox);
-  broker->outbox[broker->outbox_count++] = copy;
+  broker->outbox[broker->outbox_count++] = metl_message_copy(message);
 }
 
 static void disconnect(metl_stub *stub, bool say) {
@@ -400,7 +396,7 @@ static void free_broker(metl_stub *stub, metl_bytes *report) {
     metl_report(report, "the stream is still open");
   }
   for (size_t i = 0; i < broker->outbox_count; i++) {
-    iotops_free(stub->context, broker->outbox[i]);
+    free(broker->outbox[i]);
   }
   for (size_t i = 0; i < broker->subscription_count; i++) {
     free(broker->subscriptions[i]);

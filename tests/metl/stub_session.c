@@ -405,7 +405,7 @@ static void receive(iotops_task *task) {
             session->inbox_count * sizeof *session->inbox);
     metl_log_publish(&session->stub.log, false, message, now(session));
     dispatch(session, message);
-    iotops_free(session->stub.context, message);
+    free(message);
   }
 }
 
@@ -495,13 +495,9 @@ static void drain(metl_stub *stub) {
 
 static void deliver(metl_stub *stub, const iotops_message *message) {
   stub_session *session = (stub_session *)stub;
-  iotops_message *copy = iotops_message_copy(stub->context, message);
-  if (!copy) {
-    abort();
-  }
   session->inbox = metl_resize(session->inbox, (session->inbox_count + 1) *
                                                    sizeof *session->inbox);
-  session->inbox[session->inbox_count++] = copy;
+  session->inbox[session->inbox_count++] = metl_message_copy(message);
   iotops_task_soon(stub->context, &session->receive);
 }
 
@@ -559,7 +555,7 @@ static void free_session(metl_stub *stub, metl_bytes *report) {
     free(session->subscriptions[i]);
   }
   for (size_t i = 0; i < session->inbox_count; i++) {
-    iotops_free(stub->context, session->inbox[i]);
+    free(session->inbox[i]);
   }
   free(session->receivers);
   free(session->subscriptions);
