@@ -23,7 +23,8 @@ describe("a client that is not ours", function()
   after_each(function() place:close() end)
 
   local function foreign(program, ...)
-    return process.start { program, "-V", "5", "-p", tostring(place.broker.port), ... }
+    return process.start { "stdbuf", "-oL", program, "-V", "5",
+      "-p", tostring(place.broker.port), ... }
   end
 
   it("publishes telemetry that a handler gets", function()

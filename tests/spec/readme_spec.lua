@@ -29,7 +29,7 @@ describe("the README", function()
   end
 
   local function watch(filter)
-    local watching = process.start({ "mosquitto_sub", "-V", "5", "-p",
+    local watching = process.start({ "stdbuf", "-oL", "mosquitto_sub", "-V", "5", "-p",
       tostring(place.broker.port), "-t", filter, "-d" })
     watching:line("Subscribed")
     return watching

@@ -29,8 +29,8 @@ describe("the rock", function()
     local file = assert(io.open(folder .. "/two_lines.lua", "w"))
     file:write(SCRIPT)
     file:close()
-    local watch = process.start({ "mosquitto_sub", "-V", "5", "-p", tostring(private.port),
-      "-t", "rock/test", "-C", "1", "-W", "20", "-d" })
+    local watch = process.start({ "stdbuf", "-oL", "mosquitto_sub", "-V", "5",
+      "-p", tostring(private.port), "-t", "rock/test", "-C", "1", "-W", "20", "-d" })
     watch:line("Subscribed")
     local env = private:environment("rock")
     env.LUA_PATH = tree .. "/share/lua/5.4/?.lua;" .. tree .. "/share/lua/5.4/?/init.lua;;"
