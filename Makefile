@@ -62,6 +62,7 @@ HOST_SOURCES    := $(wildcard host/runtime/*.c host/commands/*.c host/main.c)
 UNIT_SOURCES    := $(wildcard tests/unit/test_*.c)
 BENCH_SOURCES   := $(wildcard tests/bench/*.c)
 LUA_SOURCES     := $(shell find scripts/iotops -name '*.lua' 2>/dev/null)
+STANDIN_SOURCES := $(shell find scripts/standin -name '*.lua' 2>/dev/null)
 PUBLIC_HEADERS  := $(wildcard host/include/iotops/*.h)
 ALL_SOURCES     := $(CORE_SOURCES) $(BINDING_SOURCES) $(HOST_SOURCES) \
   $(UNIT_SOURCES) $(BENCH_SOURCES) \
@@ -120,11 +121,12 @@ $(BUILD)/lua/%.lua: scripts/%.lua
 	@mkdir -p $(@D)
 	@cp $< $@
 
-# The program carries the Lua half of the module.
+# The program carries the Lua half of the module, and the stand-ins.
 EMBEDDED := $(BUILD)/host/runtime/embedded.o
-$(BUILD)/host/runtime/embedded.c: host/runtime/embed.lua $(LUA_SOURCES)
+$(BUILD)/host/runtime/embedded.c: host/runtime/embed.lua $(LUA_SOURCES) \
+  $(STANDIN_SOURCES)
 	@mkdir -p $(@D)
-	$(LUA) $< $@ scripts $(LUA_SOURCES)
+	$(LUA) $< $@ scripts $(LUA_SOURCES) $(STANDIN_SOURCES)
 
 $(EMBEDDED): $(BUILD)/host/runtime/embedded.c
 	$(CC) $(ALL_CFLAGS) -c $< -o $@

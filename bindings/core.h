@@ -80,10 +80,12 @@ char *scratch_reserve(lua_State *L, iotops_lua *state,
                       size_t more) LUA_MAY_RAISE;
 
 /* Each adds its functions to the table at the top. */
+void open_clocks(lua_State *L);
 void open_coroutines(lua_State *L);
 void open_endpoints(lua_State *L);
 void open_errors(lua_State *L);
 void open_events(lua_State *L);
+void open_files(lua_State *L);
 void open_invokers(lua_State *L);
 void open_jobs(lua_State *L);
 void open_json(lua_State *L);
@@ -91,6 +93,8 @@ void open_logs(lua_State *L);
 void open_luv(lua_State *L);
 void open_messages(lua_State *L);
 void open_payloads(lua_State *L);
+void open_publishes(lua_State *L);
+void open_resp3(lua_State *L);
 void open_runs(lua_State *L);
 void open_senders(lua_State *L);
 void open_sessions(lua_State *L);

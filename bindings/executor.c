@@ -20,6 +20,7 @@ static const char *const executor_options[] = {"command_name",
                                                "concurrency",
                                                "is_idempotent",
                                                "cacheable_duration",
+                                               "raw_timestamp",
                                                "handler",
                                                NULL};
 
@@ -37,6 +38,7 @@ int executor_make(lua_State *L, int index, iotops_mqtt_client *client,
   options.service_group_id = text_option(L, index, "service_group_id");
   options.execution_timeout_us = seconds_option(L, index, "execution_timeout",
                                                 options.execution_timeout_us);
+  options.raw_timestamp = boolean_option(L, index, "raw_timestamp", false);
   options.is_idempotent = boolean_option(L, index, "is_idempotent", false);
   options.cacheable_duration_us =
       seconds_option(L, index, "cacheable_duration", 0);
@@ -67,7 +69,7 @@ typedef struct answer {
 } answer;
 
 static const char *const answer_options[] = {"user_data", "application_error",
-                                             "cloud_event", NULL};
+                                             "cloud_event", "timestamp", NULL};
 
 /* Adds AppErrCode and AppErrPayload to the user data; protocol.md 12. */
 static void add_application_error(lua_State *L, int index, answer *to) {
@@ -111,11 +113,13 @@ static int respond(lua_State *L, call *answering, int value, int extras) {
     to.options.user_data_count = to.user_data.count;
     if (cloud_event_option(L, extras, "cloud_event", &to.event))
       to.options.cloud_event = &to.event;
+    to.options.timestamp = text_option(L, extras, "timestamp");
     add_application_error(L, extras, &to);
   }
   int serializer = 0;
   if (endpoint->response_format == IOTOPS_FORMAT_CUSTOM) {
-    lua_getiuservalue(L, 1, ENDPOINT_RESPONSE_SERIALIZER);
+    push_anchored(L, endpoint);
+    lua_getiuservalue(L, -1, ENDPOINT_RESPONSE_SERIALIZER);
     serializer = lua_gettop(L);
   }
   if (write_payload(L, endpoint->response_format, serializer, value,
@@ -150,6 +154,26 @@ static int executed(lua_State *L, int status, lua_KContext context) {
     return luaL_error(L, "the handler returned nothing; return iotops.null "
                          "for a null, or use iotops.empty");
   return respond(L, answering, 2, 3);
+}
+
+int request_respond(lua_State *L) {
+  call *own = own_call(L);
+  lua_settop(L, 3);
+  if (own == NULL || own->subject == NULL ||
+      own->info.kind != IOTOPS_CALL_COMMAND)
+    return luaL_error(L, "a request is answered once, within its own handler");
+  return respond(L, own, 2, 3);
+}
+
+int request_drop(lua_State *L) {
+  call *own = own_call(L);
+  if (own == NULL || own->subject == NULL ||
+      own->info.kind != IOTOPS_CALL_COMMAND)
+    return luaL_error(L, "a request is dropped within its own handler only");
+  iotops_request *request = own->subject;
+  own->subject = NULL;
+  iotops_request_drop(request);
+  return 0;
 }
 
 static int request_body(lua_State *L) {

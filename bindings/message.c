@@ -90,13 +90,15 @@ void push_telemetry(lua_State *L, const iotops_telemetry *telemetry) {
 
 void push_request(lua_State *L, const iotops_request_view *view) {
   luaL_checkstack(L, 8, NULL);
-  lua_createtable(L, 0, 11);
+  lua_createtable(L, 0, 13);
   set_text(L, "topic", view->topic);
   set_tokens(L, view->tokens, view->token_count);
   set_user_data(L, view->user_data, view->user_data_count);
   set_text(L, "content_type", view->payload.content_type);
   set_integer(L, "format_indicator", view->payload.format_indicator);
   set_text(L, "invoker_id", view->invoker_id);
+  set_text(L, "response_topic", view->response_topic);
+  set_text(L, "timestamp_text", view->timestamp_text);
   set_timestamp(L, view->timestamp);
   if (view->correlation_id != NULL)
     set_correlation(L, view->correlation_id);
@@ -178,8 +180,7 @@ static int response_application_error(lua_State *L) {
   return 2;
 }
 
-/* The running call, if the message at 1 is the one that it handles. */
-static call *own_call(lua_State *L) {
+call *own_call(lua_State *L) {
   call *running = state_of(L)->running_call;
   luaL_checktype(L, 1, LUA_TTABLE);
   return running != NULL && running->object == lua_topointer(L, 1) ? running
@@ -270,6 +271,8 @@ void open_messages(lua_State *L) {
                                      {"cloud_event", message_cloud_event},
                                      {NULL, NULL}};
   static const luaL_Reg request[] = {{"is_cancelled", request_is_cancelled},
+                                     {"respond", request_respond},
+                                     {"drop", request_drop},
                                      {"cloud_event", message_cloud_event},
                                      {NULL, NULL}};
   static const luaL_Reg response[] = {

@@ -11,6 +11,13 @@ void push_telemetry(lua_State *L,
 void push_request(lua_State *L, const iotops_request_view *view) LUA_MAY_RAISE;
 void push_response(lua_State *L, const iotops_response *response) LUA_MAY_RAISE;
 
+/* The running call, if the message at 1 is the one that it handles. */
+call *own_call(lua_State *L) LUA_MAY_RAISE;
+
+/* request:respond(value, options) and request:drop(); executor.c. */
+int request_respond(lua_State *L) LUA_MAY_RAISE;
+int request_drop(lua_State *L) LUA_MAY_RAISE;
+
 /* Acknowledges what scripts hold of `client` (NULL: of all), with a warning. */
 void holds_abandon(iotops_lua *state, const iotops_mqtt_client *client);
 

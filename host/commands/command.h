@@ -24,6 +24,7 @@ int command_dev(int argc, char **argv);
 int command_send(int argc, char **argv);
 int command_invoke(int argc, char **argv);
 int command_watch(int argc, char **argv);
+int command_standin(int argc, char **argv);
 
 /*
 ** Says what is wrong with the arguments of the command `name` and where help

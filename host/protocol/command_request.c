@@ -127,6 +127,7 @@ sight_result sight_open(request_sight *sight, iotops_command_executor *executor,
   /* A handler that lets the loop turn finds new memory in its place. */
   sight->properties = executor->received;
   received_properties_init(&executor->received, executor->context);
+  sight->properties.keeps_service = executor->raw_timestamp;
   sight_result result = SIGHT_CLEAR;
   if (!topic_pattern_match(&executor->pattern, message->topic, sight->tokens))
     result = SIGHT_FOREIGN;

@@ -97,6 +97,8 @@ int received_properties_read(received_properties *properties,
   for (size_t i = 0; i < message->user_property_count; i++) {
     const iotops_user_property *pair = &message->user_properties[i];
     const known_name *known = find(pair->name, kind);
+    if (known != NULL && properties->keeps_service && pair->name.data[0] != '_')
+      known = NULL;
     if (known == NULL) {
       properties->user_data[properties->user_data_count++] = *pair;
       continue;

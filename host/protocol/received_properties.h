@@ -20,6 +20,7 @@ typedef enum message_kind {
 
 typedef struct received_properties {
   iotops_context *context; /* borrowed */
+  bool keeps_service;      /* $partition and the like stay in the user data */
 
   /* Absent when the message does not have it. */
   iotops_text version;   /* __protVer */

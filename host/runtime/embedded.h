@@ -1,8 +1,10 @@
 /*
-** embedded.h -- the Lua half of the module, carried inside the program.
+** embedded.h -- the Lua half of the module and the stand-ins for services,
+** carried inside the program.
 **
-** The table is generated from scripts/iotops/ by embed.lua when the program
-** is built, so the Lua half and the C half are always of one version.
+** The table is generated from scripts/iotops/ and scripts/standin/ by embed.lua
+** when the program is built, so the Lua half and the C half are always of one
+** version.
 */
 #ifndef RUNTIME_EMBEDDED_H
 #define RUNTIME_EMBEDDED_H

@@ -124,6 +124,7 @@ typedef struct iotops_command_executor_options {
   /*
   ** The meaning of `__ts` is the handler's: it is neither checked nor merged
   ** into the context's clock (services whose timestamps are versions).
+  ** `$partition` and `aio-persistence` are then left in the user data.
   */
   bool raw_timestamp;
   int64_t cacheable_duration_us; /* only with is_idempotent */
