@@ -107,7 +107,7 @@ bool engine_is_open(const engine *engine) {
 
 /* Accepts the connection of libmosquitto, and no other. */
 static int accept_own(int listener, int own) {
-  struct sockaddr_in mine, theirs;
+  struct sockaddr_in mine = {0}, theirs = {0};
   socklen_t size = sizeof mine;
 
   if (own < 0 || getsockname(own, (struct sockaddr *)&mine, &size) != 0)

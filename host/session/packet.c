@@ -265,7 +265,7 @@ int property_next(property_reader *reader, property *property) {
       id != PROPERTY_SUBSCRIPTION_ID)
     return PACKET_PROTOCOL_ERROR;
   reader->seen |= (uint64_t)1 << id;
-  property->id = (uint8_t)id;
+  *property = (struct property){.id = (uint8_t)id};
   rc = read_value(reader, (enum value_type)rule->type, property);
   if (rc)
     return rc;

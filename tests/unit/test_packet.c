@@ -111,7 +111,7 @@ static void utf8_is_checked_to_the_letter(void **state) {
       {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, true},
       {"eight ch\0r", 10, false},
       {"12345678\0", 9, false},
-      {"1234\0", 8, false},
+      {"1234\0", 5, false},
       {"\xc0\x80", 2, false},         /* overlong NUL */
       {"\xe0\x80\xaf", 3, false},     /* overlong slash */
       {"\xed\xa0\x80", 3, false},     /* surrogate */

@@ -471,6 +471,36 @@ static void the_window_of_the_broker_is_kept(void **state) {
   finish(owner);
 }
 
+static void a_packet_id_in_flight_is_never_given_out_again(void **state) {
+  owner *owner = connected();
+  iotops_message message = IOTOPS_MESSAGE_INIT;
+  uint16_t stuck, last;
+
+  (void)state;
+  publish(owner, 1, "a", "stuck");
+  stuck = broker_expect(owner->broker, 3)->id;
+  message.topic = iotops_text_of("a");
+  for (int i = 0; i < 65533; i++) { /* QoS 0 takes numbers too */
+    assert_int_equal(iotops_mqtt_publish(owner->client, &message, NULL, NULL,
+                                         NULL, NULL),
+                     0);
+    if (i % 100 == 99) {
+      drain(owner);
+      owner->broker->taken = owner->broker->packet_count = 0;
+    }
+  }
+  drain(owner);
+  owner->broker->taken = owner->broker->packet_count = 0;
+  publish(owner, 1, "a", "x");
+  last = broker_expect(owner->broker, 3)->id;
+  assert_int_equal((uint16_t)(last + 1) ? last + 1 : 1, stuck);
+  publish(owner, 1, "a", "y");
+  broker_expect_nothing(owner->broker);
+  puback(owner, stuck);
+  assert_int_equal(broker_expect(owner->broker, 3)->id, stuck);
+  finish(owner);
+}
+
 static void arguments_are_checked_before_queueing(void **state) {
   owner *owner = connected();
   iotops_message message = IOTOPS_MESSAGE_INIT;
@@ -1322,6 +1352,7 @@ int main(void) {
       cmocka_unit_test(
           unacknowledged_publishes_are_replayed_before_queued_ones),
       cmocka_unit_test(the_window_of_the_broker_is_kept),
+      cmocka_unit_test(a_packet_id_in_flight_is_never_given_out_again),
       cmocka_unit_test(arguments_are_checked_before_queueing),
       cmocka_unit_test(a_packet_beyond_the_brokers_maximum_is_never_sent),
       cmocka_unit_test(a_full_queue_refuses_and_tells_when_there_is_room),

@@ -47,7 +47,8 @@ typedef struct iotops_disconnected_event {
 */
 typedef struct iotops_reconnect_question {
   const iotops_error *cause;
-  uint32_t failures; /* consecutive, this one included; >= 1 */
+  uint32_t failures; /* consecutive, this one included; 0: a connection that
+                        had lived for 10 s was lost */
   bool fatal;
   bool ever_connected;
 } iotops_reconnect_question;
@@ -110,7 +111,8 @@ IOTOPS_API int iotops_session_new(iotops_context *context,
 
 /*
 ** Frees it, closing the connection without a DISCONNECT when one is open.
-** Pending operations complete with a cancellation, later.
+** Pending operations complete with a cancellation, later: run or drain the
+** context before freeing it.  May be called by any callback of the session.
 */
 IOTOPS_API void iotops_session_free(iotops_session *session);
 
