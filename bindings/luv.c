@@ -302,7 +302,29 @@ static int core_embed_luv(lua_State *L) {
   return 0;
 }
 
+/*
+** on_main_thread(f, ...) -> its first result.  luv calls back on the thread
+** that it was opened on: one of a call would be used for another call, or
+** collected, by then.
+*/
+static int core_on_main_thread(lua_State *L) {
+  lua_State *main = state_of(L)->L;
+  int count = lua_gettop(L);
+  if (L == main) {
+    lua_call(L, count - 1, 1);
+    return 1;
+  }
+  luaL_argcheck(L, count > 0 && lua_checkstack(main, count + 1), 1,
+                "a function expected");
+  lua_xmove(L, main, count);
+  int status = lua_pcall(main, count - 1, 1, 0);
+  lua_xmove(main, L, 1);
+  return status == LUA_OK ? 1 : lua_error(L);
+}
+
 void open_luv(lua_State *L) {
+  lua_pushcfunction(L, core_on_main_thread);
+  lua_setfield(L, -2, "on_main_thread");
   lua_pushcfunction(L, core_embed_luv);
   lua_setfield(L, -2, "embed_luv");
 }

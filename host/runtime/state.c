@@ -354,8 +354,10 @@ void state_free(script_state *state) {
     *at = state->next;
   iotops_task_cancel(context, &state->idle);
   iotops_timer_stop(context, &state->deadline);
+  bool lives = iotops_session_get_state(state->script->host->session) !=
+               IOTOPS_SESSION_ENDED;
   if (state->L != NULL) {
-    for (size_t i = 0; i < state->endpoint_count; i++)
+    for (size_t i = 0; lives && i < state->endpoint_count; i++)
       iotops_lua_endpoint_close(state->endpoints[i]);
     iotops_lua_abandon(state->L);
     lua_close(state->L);

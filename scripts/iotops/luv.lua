@@ -11,7 +11,7 @@ local function load(name)
   for _, search in ipairs(package.searchers) do
     local loader, where = search(name)
     if type(loader) == "function" then
-      return loader(name, where)
+      return core.on_main_thread(loader, name, where)
     elseif type(loader) == "string" then
       tried[#tried + 1] = loader
     end

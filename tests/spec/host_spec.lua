@@ -216,6 +216,38 @@ describe("iotops run", function()
     assert.equal("0", record.errors)
   end)
 
+  it("runs the callbacks of a script's luv, over reloads and to its end", function()
+    place = hosting.place()
+    local text = [[
+      local iotops = require "iotops"
+      local uv = require "luv"
+      local timer, n = uv.new_timer(), 0
+      timer:start(5, 5, function()
+        n = n + 1
+        iotops.send("tick/VERSION", { n = n })
+        iotops.sleep(0.01)
+      end)
+      iotops.on_command("ask/{executorId}", { command_name = "ask" }, function() return { n = n } end)
+    ]]
+    local script = place:script("ticks", (text:gsub("VERSION", "0")))
+    local host = place:run { script }
+    for version = 1, 5 do
+      process.pass(0.1)
+      place:script("ticks", (text:gsub("VERSION", tostring(version))))
+      hosting.record(host, "reloaded", version)
+    end
+    process.pass(0.2)
+    local asked = place:tool { "invoke", "ask/" .. place.client_id }
+    assert.equal(0, asked.code, asked:text())
+    hosting.stop(host)
+    local counters = hosting.record(host, "counters")
+    assert.equal("0", counters.errors)
+    assert.is_true(tonumber(counters.sent) >= 20, counters.sent)
+    for _, record in ipairs(hosting.records(host)) do
+      assert.equal("info", record.level, record.message)
+    end
+  end)
+
   describe("that is not let in", function()
     local function run(env)
       place = hosting.place { lines = env.lines }
