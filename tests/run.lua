@@ -121,6 +121,12 @@ local function programs()
     read = read_summary,
   }
   list[#list + 1] = {
+    name = "protocol in storms",
+    command = { build .. "/metl", "tests/metl/storm.lua", "80" },
+    seconds = 120,
+    read = read_summary,
+  }
+  list[#list + 1] = {
     name = "metl self-test",
     command = {
       build .. "/metl", "tests/metl/selftest.lua", build .. "/metl-faulty",

@@ -253,7 +253,7 @@ static int trace(lua_State *L) {
   const metl_packet_log *log = &stub_of(L)->log;
   lua_createtable(L, (int)log->count, 0);
   for (size_t i = 0; i < log->count; i++) {
-    const metl_packet *packet = &log->packets[i];
+    const metl_packet *packet = log->packets[i];
     lua_newtable(L);
     set_integer(L, "at",
                 (lua_Integer)packet->at_ms - (lua_Integer)one->start_ms);

@@ -13,7 +13,8 @@ metl_packet *metl_log_add(metl_packet_log *log, metl_packet_kind kind,
     log->packets =
         metl_resize(log->packets, log->capacity * sizeof *log->packets);
   }
-  metl_packet *packet = &log->packets[log->count++];
+  metl_packet *packet = metl_resize(NULL, sizeof *packet);
+  log->packets[log->count++] = packet;
   *packet = (metl_packet){.kind = kind,
                           .from_client = from_client,
                           .at_ms = at_ms,
@@ -91,7 +92,7 @@ metl_packet *metl_log_filter(metl_packet_log *log, metl_packet_kind kind,
 static const metl_packet *take(metl_packet_log *log, size_t *next,
                                metl_packet_kind kind) {
   while (*next < log->count) {
-    const metl_packet *packet = &log->packets[(*next)++];
+    const metl_packet *packet = log->packets[(*next)++];
     if (packet->from_client && packet->kind == kind) {
       return packet;
     }
@@ -110,14 +111,14 @@ const metl_packet *metl_log_take_puback(metl_packet_log *log) {
 size_t metl_log_count(const metl_packet_log *log, metl_packet_kind kind) {
   size_t count = 0;
   for (size_t i = 0; i < log->count; i++) {
-    count += log->packets[i].from_client && log->packets[i].kind == kind;
+    count += log->packets[i]->from_client && log->packets[i]->kind == kind;
   }
   return count;
 }
 
 bool metl_log_subscribed(const metl_packet_log *log, iotops_text filter) {
   for (size_t i = 0; i < log->count; i++) {
-    const metl_packet *packet = &log->packets[i];
+    const metl_packet *packet = log->packets[i];
     if (packet->kind == METL_SUBSCRIBE &&
         iotops_text_equal(iotops_text_of(packet->filter), filter)) {
       return true;
@@ -128,8 +129,9 @@ bool metl_log_subscribed(const metl_packet_log *log, iotops_text filter) {
 
 void metl_log_free(metl_packet_log *log) {
   for (size_t i = 0; i < log->count; i++) {
-    free(log->packets[i].filter);
-    free(log->packets[i].message);
+    free(log->packets[i]->filter);
+    free(log->packets[i]->message);
+    free(log->packets[i]);
   }
   free(log->packets);
   *log = (metl_packet_log){0};

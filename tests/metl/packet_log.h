@@ -34,7 +34,7 @@ typedef struct metl_packet {
 } metl_packet;
 
 typedef struct metl_packet_log {
-  metl_packet *packets; /* owned */
+  metl_packet **packets; /* owned, each too: a packet stays where it is */
   size_t count, capacity;
   size_t next_publish; /* where the search for an untaken one begins */
   size_t next_puback;
@@ -44,8 +44,7 @@ typedef struct metl_packet_log {
 iotops_message *metl_message_copy(const iotops_message *message);
 
 /*
-** Appends a packet of the log's own, to be filled in by the caller; valid
-** until the next is appended.
+** Appends a packet of the log's own, to be filled in by the caller.
 */
 metl_packet *metl_log_add(metl_packet_log *log, metl_packet_kind kind,
                           bool from_client, const char *name, uint64_t at_ms);

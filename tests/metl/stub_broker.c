@@ -30,7 +30,7 @@ typedef struct stub_broker {
   metl_bytes received;     /* not a whole packet yet */
   bool connected;          /* CONNACK has been sent */
   bool ended;              /* the session has said so */
-  bool malformed;
+  bool malformed, out_of_order;
   iotops_message **outbox; /* owned, each too; held while not connected */
   size_t outbox_count;
   metl_bytes unacked;   /* packet ids (two bytes) of messages to the client */
@@ -146,6 +146,11 @@ static void on_puback(stub_broker *broker, mqtt_reader content) {
       metl_log_add(&broker->stub.log, METL_PUBACK, true, "PUBACK", now(broker));
   entry->packet_id = mqtt_read_u16(&content);
   entry->reason_code = mqtt_more(&content) ? mqtt_read_byte(&content) : -1;
+  uint16_t oldest = 0;
+  if (broker->unacked.size > 0) {
+    memcpy(&oldest, broker->unacked.data, sizeof oldest);
+  }
+  broker->out_of_order |= oldest != entry->packet_id;
   /* One that was not asked for, or a second one, breaks the protocol. */
   broker->malformed |= !drop_id(&broker->unacked, entry->packet_id);
 }
@@ -364,6 +369,9 @@ static void leftovers(metl_stub *stub, metl_bytes *report) {
   iotops_session_get_metrics(broker->session, &metrics);
   if (broker->malformed) {
     metl_report(report, "the client sent a packet that breaks the protocol");
+  }
+  if (broker->out_of_order) {
+    metl_report(report, "the client acknowledged out of order");
   }
   if (metrics.publishes_queued + metrics.publishes_in_flight > 0) {
     metl_report(
