@@ -227,7 +227,7 @@ describe("iotops run", function()
         iotops.send("tick/VERSION", { n = n })
         iotops.sleep(0.01)
       end)
-      iotops.on_command("ask/{executorId}", { command_name = "ask" }, function() return { n = n } end)
+      iotops.on_command("ask/{executorId}", function() return { n = n } end)
     ]]
     local script = place:script("ticks", (text:gsub("VERSION", "0")))
     local host = place:run { script }
@@ -237,7 +237,7 @@ describe("iotops run", function()
       hosting.record(host, "reloaded", version)
     end
     process.pass(0.2)
-    local asked = place:tool { "invoke", "ask/" .. place.client_id }
+    local asked = place:tool { "invoke", "ask/" .. place.client_id, "{}" }
     assert.equal(0, asked.code, asked:text())
     hosting.stop(host)
     local counters = hosting.record(host, "counters")
