@@ -90,6 +90,13 @@ LUA_ENVIRONMENT = \
   LUA_PATH='$(abspath $(BUILD))/lua/?.lua;$(abspath $(BUILD))/lua/?/init.lua;;' \
   LUA_CPATH='$(abspath $(BUILD))/lua/?.so;;'
 
+# V=1 shows the commands themselves.
+V ?= 0
+ifeq ($(V),0)
+Q    := @
+show = @printf '  %-4s %s\n' $(1) $(2)
+endif
+
 .DEFAULT_GOAL := all
 .SECONDARY:
 .PHONY: all program module unit benches
@@ -101,21 +108,25 @@ $(BINDING_OBJECTS) $(HOST_OBJECTS) $(METL_OBJECTS) $(FAULTY_OBJECTS): EXTRA_CFLA
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(call show,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 $(BUILD)/libiotops.a: $(CORE_OBJECTS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call show,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/libiotops.so.0: $(CORE_OBJECTS)
-	$(CC) -shared -Wl,-soname,libiotops.so.0 \
+	$(call show,LINK,$@)
+	$(Q)$(CC) -shared -Wl,-soname,libiotops.so.0 -Wl,--no-undefined \
 	  $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 	@ln -sf libiotops.so.0 $(BUILD)/libiotops.so
 
 # The Lua module; its copy of the core is nobody else's.
 $(BUILD)/lua/iotops/core.so: $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 	@mkdir -p $(@D)
-	$(CC) -shared -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+	$(call show,LINK,$@)
+	$(Q)$(CC) -shared -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
 $(BUILD)/lua/%.lua: scripts/%.lua
 	@mkdir -p $(@D)
@@ -126,18 +137,21 @@ EMBEDDED := $(BUILD)/host/runtime/embedded.o
 $(BUILD)/host/runtime/embedded.c: host/runtime/embed.lua $(LUA_SOURCES) \
   $(STANDIN_SOURCES)
 	@mkdir -p $(@D)
-	$(LUA) $< $@ scripts $(LUA_SOURCES) $(STANDIN_SOURCES)
+	$(Q)$(LUA) $< $@ scripts $(LUA_SOURCES) $(STANDIN_SOURCES)
 
 $(EMBEDDED): $(BUILD)/host/runtime/embedded.c
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(call show,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 $(BUILD)/iotops: $(HOST_OBJECTS) $(EMBEDDED) $(BINDING_OBJECTS) \
   $(BUILD)/libiotops.a
-	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
+	$(call show,LINK,$@)
+	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS) \
   $(BUILD)/libiotops.a
-	$(CC) $(ALL_LDFLAGS) $< $(UNIT_HELPERS) $(BUILD)/libiotops.a \
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $< $(UNIT_HELPERS) $(BUILD)/libiotops.a \
 	  $(CORE_LIBS) -lcmocka -o $@
 
 # Units of the host are tested with what they use of it.
@@ -146,16 +160,19 @@ $(BUILD)/tests/unit/test_runtime_%: $(BUILD)/tests/unit/test_runtime_%.o \
   $(RUNTIME_OBJECTS) $(BUILD)/libiotops.a
 	@rm -f $@.a
 	@$(AR) rcs $@.a $(RUNTIME_OBJECTS)
-	$(CC) $(ALL_LDFLAGS) $< $@.a $(BUILD)/libiotops.a $(CORE_LIBS) -lcmocka -o $@
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $< $@.a $(BUILD)/libiotops.a $(CORE_LIBS) -lcmocka -o $@
 
 # Baselines: libmosquitto alone.
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
-	$(CC) $(ALL_LDFLAGS) $< -lmosquitto -o $@
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $< -lmosquitto -o $@
 
 # The conformance runner: Lua, core, bindings and test doubles in one program,
 # so that there is one copy of the core and sanitizers see all of it.
 $(BUILD)/metl: $(METL_OBJECTS) $(BINDING_OBJECTS) $(BUILD)/libiotops.a
-	$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
+	$(call show,LINK,$@)
+	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
 # The same, broken on purpose: calls of these functions end in tests/metl/faulty.
 FAULTY_WRAPS := metl_case_client response_cache_find response_cache_insert \
@@ -163,7 +180,8 @@ FAULTY_WRAPS := metl_case_client response_cache_find response_cache_insert \
   cloud_event_check_user_data ack_queue_next
 $(BUILD)/metl-faulty: $(METL_OBJECTS) $(FAULTY_OBJECTS) $(BINDING_OBJECTS) \
   $(BUILD)/libiotops.a
-	$(CC) -rdynamic $(FAULTY_WRAPS:%=-Wl,--wrap=%) $(ALL_LDFLAGS) $^ \
+	$(call show,LINK,$@)
+	$(Q)$(CC) -rdynamic $(FAULTY_WRAPS:%=-Wl,--wrap=%) $(ALL_LDFLAGS) $^ \
 	  $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
 module: $(MODULE)
@@ -268,7 +286,8 @@ $(BUILD)/check/%.tidy: %.c $(ALL_HEADERS) .clang-tidy
 
 $(BUILD)/check/cppcheck: $(ALL_SOURCES) $(ALL_HEADERS)
 	@mkdir -p $(@D)
-	cppcheck --quiet --error-exitcode=1 --std=c11 -D__GNUC__ \
+	@echo cppcheck
+	@cppcheck --quiet --error-exitcode=1 --std=c11 -D__GNUC__ \
 	  --enable=warning,performance,portability --inline-suppr \
 	  --suppress=missingIncludeSystem --suppress=ctuuninitvar \
 	  $(INCLUDES) $(ALL_SOURCES)
@@ -277,10 +296,12 @@ $(BUILD)/check/cppcheck: $(ALL_SOURCES) $(ALL_HEADERS)
 check-c: $(TIDY) $(BUILD)/check/cppcheck
 
 check-format:
-	clang-format --dry-run --Werror $(ALL_SOURCES) $(ALL_HEADERS)
+	@echo clang-format
+	@clang-format --dry-run --Werror $(ALL_SOURCES) $(ALL_HEADERS)
 
 check-lua:
-	luacheck --quiet .
+	@echo luacheck
+	@luacheck --quiet .
 
 # ----------------------------------------------------------------- install --
 
