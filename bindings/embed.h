@@ -105,7 +105,8 @@ void iotops_lua_push_client(lua_State *L, iotops_mqtt_client *client);
 
 /*
 ** Stops everything that would start new calls: timers, spawned work that has
-** not begun.  Calls in hand go on.
+** not begun.  Calls in hand go on, and luv's loop for as long as there are
+** some that may wait for it.
 */
 void iotops_lua_quiesce(lua_State *L);
 

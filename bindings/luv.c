@@ -17,6 +17,7 @@ struct luv_poll {
   iotops_context *context;
   bool touched; /* a handle may have been started */
   bool running;
+  bool parked; /* nothing of the script waits for luv any more */
 };
 
 /* ----------------------------------------------------------------- run -- */
@@ -65,10 +66,30 @@ static void run_ended(call *ended, const char *failed) {
     luv->running = false;
 }
 
+/*
+** Whether luv's loop is to run.  In a state that begins nothing new it runs
+** only for calls in hand, which may wait for it: a timer of luv's would else
+** go on beside that of the next generation, and the state never be done.
+*/
+static bool is_wanted(const iotops_lua *state) {
+  if (!state->quiet)
+    return true;
+  for (const call *at = state->calls; at != NULL; at = at->next)
+    if (at->info.kind != IOTOPS_CALL_LUV)
+      return true;
+  return false;
+}
+
 static void run_now(luv_poll *luv) {
   iotops_lua *state = luv->state;
   if (luv->running || state->closing)
     return;
+  if (!is_wanted(state)) {
+    iotops_timer_stop(state->context, &luv->timer);
+    uv_poll_stop(&luv->poll);
+    luv->parked = true;
+    return;
+  }
   call *begun = call_new(state, IOTOPS_CALL_LUV);
   if (begun == NULL)
     return; /* tried again at the next event */
@@ -93,6 +114,11 @@ static void polled(uv_poll_t *poll, int status, int events) {
 
 void luv_touch(iotops_lua *state) {
   luv_poll *luv = state->luv;
+  if (luv->parked && is_wanted(state)) {
+    luv->parked = false;
+    luv->touched = true;
+    uv_poll_start(&luv->poll, UV_READABLE, polled);
+  }
   if (luv->touched && !luv->running && !state->closing)
     iotops_task_late(state->context, &luv->run);
 }
