@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "services/lock_watch.h"
+
 enum {
   RELEASE_JITTER_MS = 200, /* section 4.3: pause after a release */
   LEASE_MAX_MS = INT32_MAX
@@ -503,6 +505,22 @@ int iotops_lock_get_holder(iotops_lock *lock, int64_t timeout_us,
 
 const iotops_hlc *iotops_lock_token(const iotops_lock *lock) {
   return lock->has_token ? &lock->token : NULL;
+}
+
+int64_t iotops_lock_lease_left_ms(const iotops_lock *lock) {
+  uint64_t now = iotops_mono_ms(lock->context);
+  if (!lock->has_token || now >= lock->lease_ends_ms)
+    return 0;
+  return (int64_t)(lock->lease_ends_ms - now);
+}
+
+int iotops_lock_observe(iotops_lock *lock, int64_t timeout_us,
+                        iotops_lock_changed on_change,
+                        iotops_store_on_end on_end, iotops_store_done done,
+                        void *user, iotops_lock_watch **watch,
+                        iotops_error *err) {
+  return lock_watch_new(lock->store, lock->name, false, timeout_us, on_change,
+                        on_end, done, user, watch, err);
 }
 
 iotops_text iotops_lock_holder_name(const iotops_lock *lock) {
