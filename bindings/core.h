@@ -64,6 +64,11 @@ typedef struct iotops_lua {
 /* The record of the state that L belongs to, made when there is none. */
 iotops_lua *state_of(lua_State *L) LUA_MAY_RAISE;
 
+/* The pointer that a continuation was given as its context. */
+static inline void *context_pointer(lua_KContext context) {
+  return (void *)context; /* NOLINT(performance-no-int-to-ptr) */
+}
+
 /* Anchors the value at the top, popped, under `key`; or drops it. */
 void anchor(lua_State *L, const void *key) LUA_MAY_RAISE;
 void drop_anchor(lua_State *L, const void *key);

@@ -98,7 +98,7 @@ static int end_resume(lua_State *L, lua_State *co, int status, int count) {
 
 static int resume_k(lua_State *L, int status, lua_KContext context) {
   (void)status;
-  return go_on(L, (lua_State *)context, resume_k, end_resume);
+  return go_on(L, context_pointer(context), resume_k, end_resume);
 }
 
 /* Why `co` cannot be resumed with `count` arguments; NULL: it can. */
@@ -156,7 +156,7 @@ static int end_wrap(lua_State *L, lua_State *co, int status, int count) {
 
 static int wrap_k(lua_State *L, int status, lua_KContext context) {
   (void)status;
-  return go_on(L, (lua_State *)context, wrap_k, end_wrap);
+  return go_on(L, context_pointer(context), wrap_k, end_wrap);
 }
 
 static int wrapped(lua_State *L) {

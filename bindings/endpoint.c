@@ -51,9 +51,10 @@ static char *copy_text(lua_State *L, const iotops_lua *state,
                        const char *text) {
   size_t size = strlen(text) + 1;
   char *copy = iotops_resize(state->context, NULL, size);
-  if (copy == NULL)
-    luaL_error(L, "out of memory");
-  return memcpy(copy, text, size);
+  if (copy != NULL)
+    return memcpy(copy, text, size);
+  luaL_error(L, "out of memory");
+  return NULL;
 }
 
 /*
@@ -335,7 +336,7 @@ static int endpoint_begin(lua_State *L) {
 static int stop_done(lua_State *L, int status, lua_KContext context) {
   const iotops_lua_endpoint *endpoint = lua_touserdata(L, 1);
   (void)status;
-  int count = wait_results(L, (wait *)context);
+  int count = wait_results(L, context_pointer(context));
   const envoy *stopped = endpoint->envoy;
   bool waiting = stopped != NULL && stopped->receiver != NULL &&
                  iotops_telemetry_receiver_waiting(stopped->receiver) > 0;

@@ -141,7 +141,7 @@ static bool is_options(lua_State *L, int index) {
 
 /* Stack: 1 the endpoint, then what the handler returned. */
 static int executed(lua_State *L, int status, lua_KContext context) {
-  call *answering = (call *)context;
+  call *answering = context_pointer(context);
   const iotops_lua_endpoint *endpoint = answering->user;
   (void)status;
   lua_settop(L, 3);

@@ -113,7 +113,7 @@ static void invoked(void *user, const iotops_response *response,
 static int invoke_done(lua_State *L, int status, lua_KContext context) {
   invoker *self = lua_touserdata(L, 1);
   (void)status;
-  int count = wait_results(L, (wait *)context);
+  int count = wait_results(L, context_pointer(context));
   if (self->pending == 0)
     drop_anchor(L, self);
   return count;

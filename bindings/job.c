@@ -23,9 +23,8 @@ static int job_body(lua_State *L) {
   drop_anchor(L, taken);
   lua_getiuservalue(L, 1, 1);
   lua_replace(L, 1);
-  int count = (int)lua_rawlen(L, 1);
   lua_getfield(L, 1, "n");
-  count = (int)lua_tointeger(L, -1);
+  int count = (int)lua_tointeger(L, -1);
   lua_pop(L, 1);
   luaL_checkstack(L, count, "too many arguments to spawn");
   for (int i = 1; i <= count; i++)

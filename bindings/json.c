@@ -224,10 +224,9 @@ static int write_string(writing *to, int index) {
 
 static int write_number(writing *to, int index) {
   char text[40];
-  int size;
   if (lua_isinteger(to->L, index)) {
-    size = snprintf(text, sizeof text, "%lld",
-                    (long long)lua_tointeger(to->L, index));
+    int size = snprintf(text, sizeof text, "%lld",
+                        (long long)lua_tointeger(to->L, index));
     put(to, text, (size_t)size);
     return 0;
   }
@@ -235,7 +234,7 @@ static int write_number(writing *to, int index) {
   if (isnan(number) || isinf(number))
     return refuse(to, "not a finite number");
   for (int digits = 15; digits <= 17; digits++) {
-    size = snprintf(text, sizeof text, "%.*g", digits, number);
+    snprintf(text, sizeof text, "%.*g", digits, number);
     if (strtod(text, NULL) == number)
       break;
   }

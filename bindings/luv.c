@@ -23,7 +23,7 @@ struct luv_poll {
 /* ----------------------------------------------------------------- run -- */
 
 static int after_run(lua_State *L, int status, lua_KContext context) {
-  luv_poll *luv = (luv_poll *)context;
+  luv_poll *luv = context_pointer(context);
   (void)status;
   luv->running = false;
   lua_settop(L, 1);

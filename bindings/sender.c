@@ -57,7 +57,7 @@ static int send_done(lua_State *L, int status, lua_KContext context) {
   sender *self = lua_touserdata(L, 1);
   (void)status;
   self->pending--;
-  return wait_results(L, (wait *)context);
+  return wait_results(L, context_pointer(context));
 }
 
 /* There may be room in the queue: tries once more. */
@@ -65,7 +65,7 @@ static int send_again(lua_State *L, int status, lua_KContext context) {
   sender *self = lua_touserdata(L, 1);
   (void)status;
   self->pending--;
-  wait_results(L, (wait *)context);
+  wait_results(L, context_pointer(context));
   return sender_send(L);
 }
 

@@ -55,8 +55,10 @@ wait *wait_new(lua_State *L, int (*push)(lua_State *L, const wait *wait)) {
   iotops_lua *state = state_of(L);
   check_may_wait(L, state);
   wait *made = iotops_zalloc(state->context, sizeof *made);
-  if (made == NULL)
+  if (made == NULL) {
     luaL_error(L, "out of memory");
+    return NULL;
+  }
   made->state = state;
   made->context = state->context;
   made->call = state->running_call;
@@ -95,7 +97,7 @@ void wait_drop(wait *refused) {
 
 static int wait_k(lua_State *L, int status, lua_KContext context) {
   (void)status;
-  return wait_results(L, (wait *)context);
+  return wait_results(L, context_pointer(context));
 }
 
 bool wait_is_sentinel(lua_State *co, int count) {
