@@ -194,6 +194,7 @@ int luaopen_iotops_core(lua_State *L) {
   open_senders(L);
   open_invokers(L);
   open_endpoints(L);
+  open_stores(L);
   open_publishes(L);
   open_resp3(L);
   open_clocks(L);

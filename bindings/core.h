@@ -103,6 +103,7 @@ void open_resp3(lua_State *L);
 void open_runs(lua_State *L);
 void open_senders(lua_State *L);
 void open_sessions(lua_State *L);
+void open_stores(lua_State *L);
 void open_timers(lua_State *L);
 
 #endif

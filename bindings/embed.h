@@ -60,6 +60,14 @@ typedef struct iotops_lua_embedder {
   void (*enter)(void *user, lua_State *co, const iotops_lua_call *call);
   void (*leave)(void *user, lua_State *co, const iotops_lua_call *call,
                 bool ended, const char *failed);
+
+  /*
+  ** The state store client of `client`, made when first asked for and shared by
+  ** all states: observers of one key are counted together.  NULL with `err`
+  ** when it cannot be made.  The function may be NULL: each state makes its
+  *own.
+  */
+  struct iotops_state_store *(*state_store)(void *user, iotops_error *err);
   void *user;
 } iotops_lua_embedder;
 

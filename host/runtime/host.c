@@ -374,6 +374,13 @@ static void ended(void *user, const iotops_error *err) {
   iotops_context_stop(host->context);
 }
 
+iotops_state_store *host_state_store(host *host, iotops_error *err) {
+  if (host->store == NULL &&
+      iotops_state_store_new(host->client, NULL, &host->store, err) != 0)
+    return NULL;
+  return host->store;
+}
+
 /* ---------------------------------------------------------------- life -- */
 
 int host_new(const host_options *options, host **made, iotops_error *err) {
@@ -446,6 +453,7 @@ void host_free(host *host) {
   signals_close(host->signals);
   for (script *at = host->scripts; at != NULL; at = at->next)
     script_close(at);
+  iotops_state_store_free(host->store);
   if (host->session != NULL)
     iotops_session_free(host->session);
   if (host->context != NULL) {

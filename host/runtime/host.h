@@ -14,6 +14,7 @@
 #define RUNTIME_HOST_H
 
 #include "iotops/session.h"
+#include "iotops/state_store.h"
 #include "runtime/logger.h"
 #include "runtime/modules.h"
 #include "runtime/script.h"
@@ -73,6 +74,7 @@ struct host {
   iotops_settings *settings;  /* owned; to be filled before host_run() */
   iotops_session *session;    /* owned */
   iotops_mqtt_client *client; /* the session's */
+  iotops_state_store *store;  /* owned; NULL until a script needs it */
   host_target *targets;       /* owned */
   size_t target_count;
   script *scripts; /* owned */
@@ -114,6 +116,9 @@ void host_free(host *host);
 
 /* Stops with HOST_FAILED; what has happened has been logged. */
 void host_fail(host *host);
+
+/* The scripts' state store client; NULL with `err` when it cannot be made. */
+iotops_state_store *host_state_store(host *host, iotops_error *err);
 
 /* A call of a script has ended: stopping may go on. */
 void host_call_ended(host *host);

@@ -179,6 +179,11 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
     iotops_task_late(state->script->host->context, &state->idle);
 }
 
+static iotops_state_store *shared_store(void *user, iotops_error *err) {
+  const script_state *state = user;
+  return host_state_store(state->script->host, err);
+}
+
 /* --------------------------------------------------------------- load -- */
 
 /* Runs protected: furnishes the state whose address is its argument. */
@@ -194,6 +199,7 @@ static int furnish(lua_State *L) {
       .declare = declare,
       .enter = enter,
       .leave = leave,
+      .state_store = shared_store,
       .user = state,
   };
   iotops_lua_embed(L, &embedder);

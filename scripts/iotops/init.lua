@@ -98,6 +98,45 @@ function iotops.invoke(pattern, value, options)
   return short_forms.invoke(default.session(), pattern, value, options)
 end
 
+-- ------------------------------------------------------------- services --
+
+--- The state store.
+---@param options? {on_disconnect: "observe"|"close"|nil}
+---@return iotops.StateStore|nil
+---@return iotops.Error? err
+function iotops.state_store(options)
+  return default.session():state_store(options)
+end
+
+-- Clients of services are loaded when they are first asked for.
+function core.session_methods.state_store(session, options)
+  return require("iotops.state_store").of(session, options)
+end
+
+--- A leased lock, to be taken with `lock:lock()` or `lock:try()`.
+---@param name string
+---@param options? iotops.LockOptions
+---@return iotops.Lock|nil
+---@return iotops.Error? err
+function iotops.lock(name, options)
+  local session = options and options.session or default.session()
+  return require("iotops.lock").new(session, name, options)
+end
+
+--- An election of one leader among those that name the same position.
+---@param position string
+---@param options? iotops.ElectionOptions
+---@return iotops.LeaderElection|nil
+---@return iotops.Error? err
+function iotops.leader_election(position, options)
+  local session = options and options.session or default.session()
+  return require("iotops.leader_election").new(session, position, options)
+end
+
+--- RESP3, the encoding of the state store, as Lua values.
+---@type {decode: (fun(bytes: string): any), encode: fun(value: any): string}
+iotops.resp3 = core.resp3
+
 -- ----------------------------------------------------------------- time --
 
 --- Waits `seconds`.
