@@ -120,12 +120,17 @@ local function programs()
     seconds = 240,
     read = read_summary,
   }
-  list[#list + 1] = {
-    name = "protocol in storms",
-    command = { build .. "/metl", "tests/metl/storm.lua", "80" },
-    seconds = 120,
-    read = read_summary,
-  }
+  for _, storm in ipairs {
+    { "protocol in storms", "80" },
+    { "protocol in storms and short of memory", "40", "1", "43" },
+  } do
+    list[#list + 1] = {
+      name = storm[1],
+      command = { build .. "/metl", "tests/metl/storm.lua", table.unpack(storm, 2) },
+      seconds = 120,
+      read = read_summary,
+    }
+  end
   list[#list + 1] = {
     name = "metl self-test",
     command = {

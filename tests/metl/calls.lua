@@ -7,6 +7,7 @@ local iotops = require "iotops"
 local calls = {}
 
 ---@class metl.call
+---@field begun boolean # false: spawned, and memory was short to begin
 ---@field ended boolean
 ---@field value any # what it returned
 ---@field err iotops.Error|nil
@@ -20,6 +21,7 @@ function calls.begin(world, work)
   local call = { ended = false, completions = 0 }
   world.calls[#world.calls + 1] = call
   iotops.spawn(function()
+    call.begun = true
     local ran, value, err = pcall(work)
     if not ran then
       value, err = nil, value

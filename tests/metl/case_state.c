@@ -18,7 +18,8 @@ static void *count_blocks(void *user, void *block, size_t size) {
     free(block);
     return NULL;
   }
-  if (++one->allocations == one->fail_at) {
+  if (++one->allocations == one->fail_at ||
+      (one->fail_every > 0 && one->allocations % one->fail_every == 0)) {
     return NULL;
   }
   one->blocks += block == NULL;

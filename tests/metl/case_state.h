@@ -24,6 +24,7 @@ typedef struct metl_case {
   size_t blocks;      /* of memory in use by the context */
   size_t allocations; /* so far */
   size_t fail_at;     /* which of them fails, from 1; 0: none */
+  size_t fail_every;  /* each that is a multiple of it fails; 0: none */
 } metl_case;
 
 /* Makes the state; the case's script has not run yet. */

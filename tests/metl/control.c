@@ -132,6 +132,12 @@ static int deliver(lua_State *L) {
   return 0;
 }
 
+/* fail_every(n): each n-th allocation of the product fails; 0: none. */
+static int fail_every(lua_State *L) {
+  metl_case_of(L)->fail_every = (size_t)luaL_checkinteger(L, 1);
+  return 0;
+}
+
 /* packet_id(): one that has not been used yet. */
 static int fresh_packet_id(lua_State *L) {
   lua_pushinteger(L, ++stub_of(L)->last_packet_id);
@@ -324,27 +330,18 @@ static int advance(lua_State *L) {
 }
 
 int luaopen_metl_stub(lua_State *L) {
-  static const luaL_Reg functions[] = {{"open", open_stub},
-                                       {"answer", answer},
-                                       {"start", start},
-                                       {"deliver", deliver},
-                                       {"packet_id", fresh_packet_id},
-                                       {"disconnect", disconnect},
-                                       {"relent", relent},
-                                       {"uuid", make_uuid},
-                                       {"next_publish", next_publish},
-                                       {"next_ack", next_ack},
-                                       {"publish_count", publish_count},
-                                       {"ack_count", ack_count},
-                                       {"subscribed", subscribed},
-                                       {"trace", trace},
-                                       {"drain", drain},
-                                       {"now", get_now},
-                                       {"freeze", freeze},
-                                       {"is_frozen", is_frozen},
-                                       {"next_due", next_due},
-                                       {"advance", advance},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"open", open_stub},        {"answer", answer},
+      {"start", start},           {"deliver", deliver},
+      {"fail_every", fail_every}, {"packet_id", fresh_packet_id},
+      {"disconnect", disconnect}, {"relent", relent},
+      {"uuid", make_uuid},        {"next_publish", next_publish},
+      {"next_ack", next_ack},     {"publish_count", publish_count},
+      {"ack_count", ack_count},   {"subscribed", subscribed},
+      {"trace", trace},           {"drain", drain},
+      {"now", get_now},           {"freeze", freeze},
+      {"is_frozen", is_frozen},   {"next_due", next_due},
+      {"advance", advance},       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }
