@@ -156,6 +156,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS) \
 
 # Units of the host are tested with what they use of it.
 RUNTIME_OBJECTS := $(call objects,$(wildcard host/runtime/*.c))
+$(BUILD)/tests/unit/test_runtime_%.o: EXTRA_CFLAGS = $(LUA_CFLAGS)
 $(BUILD)/tests/unit/test_runtime_%: $(BUILD)/tests/unit/test_runtime_%.o \
   $(RUNTIME_OBJECTS) $(BUILD)/libiotops.a
 	@rm -f $@.a

@@ -294,10 +294,12 @@ static void limit_passed(iotops_timer *timer) {
 
 static void stop(host *host) {
   size_t calls = calls_in_hand(host);
-  note(host, IOTOPS_LOG_INFO,
-       "stopping: %zu calls in hand, up to %.1f s for "
-       "them",
-       calls, (double)host->options.drain_ms / 1000.0);
+  if (calls == 0)
+    note(host, IOTOPS_LOG_INFO, "stopping");
+  else
+    note(host, IOTOPS_LOG_INFO, "stopping once %zu call%s ended, within %.1f s",
+         calls, calls == 1 ? " has" : "s have",
+         (double)host->options.drain_ms / 1000.0);
   host->phase = HOST_FINISHING;
   watch_close(host->watch);
   host->watch = NULL;

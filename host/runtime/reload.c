@@ -170,11 +170,13 @@ static void log_commit(const reload *reload, size_t opened) {
   double took_ms = (double)(uv_hrtime() - reload->began_ns) / 1e6;
   if (now->generation == 1)
     script_log(script, now->generation, IOTOPS_LOG_INFO,
-               "loaded: %zu endpoints", now->endpoint_count);
+               "loaded: %zu endpoint%s", now->endpoint_count,
+               now->endpoint_count == 1 ? "" : "s");
   else
     script_log(script, now->generation, IOTOPS_LOG_INFO,
-               "reloaded: %zu endpoints, %zu of them new, %.1f ms",
-               now->endpoint_count, opened, took_ms);
+               "reloaded: %zu endpoint%s, %zu new, %.1f ms",
+               now->endpoint_count, now->endpoint_count == 1 ? "" : "s", opened,
+               took_ms);
 }
 
 static void commit(reload *reload) {
