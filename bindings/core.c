@@ -180,6 +180,7 @@ int luaopen_iotops_core(lua_State *L) {
   lua_setfield(L, -2, "version");
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");
+  open_misuse(L);
   open_errors(L);
   open_json(L);
   open_payloads(L);

@@ -97,6 +97,7 @@ void open_json(lua_State *L);
 void open_logs(lua_State *L);
 void open_luv(lua_State *L);
 void open_messages(lua_State *L);
+void open_misuse(lua_State *L);
 void open_payloads(lua_State *L);
 void open_publishes(lua_State *L);
 void open_resp3(lua_State *L);

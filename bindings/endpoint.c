@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "misuse.h"
 #include "payload_value.h"
 #include "session.h"
 
@@ -137,8 +138,8 @@ static int new_endpoint(lua_State *L, bool is_executor) {
       .state = state, .client = client, .is_executor = is_executor};
   luaL_setmetatable(L, endpoint_class);
   if (lua_getfield(L, 2, "handler") != LUA_TFUNCTION)
-    return luaL_error(L, "option 'handler': a function expected, got %s",
-                      luaL_typename(L, -1));
+    return misuse(L, "option 'handler': a function expected, got %s",
+                  luaL_typename(L, -1));
   lua_setiuservalue(L, 3, ENDPOINT_HANDLER);
   made->request_format =
       keep_serializer(L, "request_serializer", ENDPOINT_REQUEST_SERIALIZER);

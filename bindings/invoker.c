@@ -1,6 +1,7 @@
 /* invoker.c -- command invokers. */
 #include "error.h"
 #include "message_table.h"
+#include "misuse.h"
 #include "options.h"
 #include "payload_value.h"
 #include "session.h"
@@ -129,7 +130,7 @@ static int invoker_invoke(lua_State *L) {
   iotops_error err;
   lua_settop(L, 3);
   if (self->handle == NULL)
-    return luaL_error(L, "the invoker is closed");
+    return misuse(L, "the invoker is closed");
   if (check_options(L, 3, invoke_options)) {
     options.timeout_us = seconds_option(L, 3, "timeout", options.timeout_us);
     properties_option(L, 3, "user_data", &user_data);
@@ -168,7 +169,7 @@ static int invoker_start(lua_State *L) {
   invoker *self = luaL_checkudata(L, 1, class_name);
   iotops_error err;
   if (self->handle == NULL)
-    return luaL_error(L, "the invoker is closed");
+    return misuse(L, "the invoker is closed");
   wait *started = wait_new(L, wait_push_true);
   if (iotops_command_invoker_start(self->handle, wait_done, started, &err) !=
       0) {

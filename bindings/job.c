@@ -1,5 +1,6 @@
 /* job.c -- iotops.spawn and on_start: functions that begin soon. */
 #include "gate.h"
+#include "misuse.h"
 #include "timer.h"
 
 typedef struct job job;
@@ -61,7 +62,7 @@ static int add_job(lua_State *L, iotops_lua_call_kind kind) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   int count = lua_gettop(L);
   if (state->quiet)
-    return luaL_error(L, "the script is ending; nothing new can be begun");
+    return misuse(L, "the script is ending; nothing new can be begun");
   lua_createtable(L, count, 1);
   lua_insert(L, 1);
   for (int i = count; i >= 1; i--)

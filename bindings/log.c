@@ -6,6 +6,7 @@
 
 #include "gate.h"
 #include "log_print.h"
+#include "misuse.h"
 
 void log_print(const iotops_log_record *record) {
   char stamp[32], line[4096];
@@ -71,7 +72,7 @@ static int log_level(lua_State *L) {
   int level = iotops_log_level_from((iotops_text){name, size});
   luaL_argcheck(L, level >= 0, 1, "trace, debug, info, warn, error or off");
   if (state->embedded)
-    return luaL_error(L, "the level of the log is the host's");
+    return misuse(L, "the level of the log is the host's");
   iotops_log_set_level(state->context, (iotops_log_level)level);
   return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "error.h"
 #include "message_table.h"
+#include "misuse.h"
 #include "options.h"
 
 static const char telemetry_class[] = "iotops.message";
@@ -221,9 +222,9 @@ static bool hold_end(hold *held) {
 static int message_hold(lua_State *L) {
   call *own = own_call(L);
   if (own == NULL || own->subject == NULL)
-    return luaL_error(L, "a message is held within its own handler only");
+    return misuse(L, "a message is held within its own handler only");
   if (own->held)
-    return luaL_error(L, "the message is held already");
+    return misuse(L, "the message is held already");
   hold *held = lua_newuserdatauv(L, sizeof *held, 0);
   *held = (hold){
       .state = own->state, .client = own->client, .delivery = own->subject};

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "misuse.h"
+
 static const char any_key;
 
 void push_any(lua_State *L) {
@@ -21,10 +23,9 @@ bool check_options(lua_State *L, int index, const char *const *names) {
       while (*at != NULL && strcmp(*at, name) != 0)
         at++;
       if (*at == NULL)
-        luaL_error(L, "unknown option '%s'", name);
+        misuse(L, "unknown option '%s'", name);
     } else {
-      luaL_error(L, "names of options expected, found a %s",
-                 luaL_typename(L, -2));
+      misuse(L, "names of options expected, found a %s", luaL_typename(L, -2));
     }
     lua_pop(L, 1);
   }
@@ -32,8 +33,8 @@ bool check_options(lua_State *L, int index, const char *const *names) {
 }
 
 static int wrong_type(lua_State *L, const char *name, const char *expected) {
-  return luaL_error(L, "option '%s': %s expected, got %s", name, expected,
-                    luaL_typename(L, -1));
+  return misuse(L, "option '%s': %s expected, got %s", name, expected,
+                luaL_typename(L, -1));
 }
 
 iotops_text text_option(lua_State *L, int index, const char *name) {
@@ -128,8 +129,8 @@ static iotops_text keep_text(lua_State *L, const char *what, const char *name,
   iotops_text text;
   int type = lua_type(L, -1);
   if (type != LUA_TSTRING && type != LUA_TNUMBER)
-    luaL_error(L, "%s '%s': a string or a number expected, got %s", what, name,
-               luaL_typename(L, -1));
+    misuse(L, "%s '%s': a string or a number expected, got %s", what, name,
+           luaL_typename(L, -1));
   text.data = lua_tolstring(L, -1, &text.size);
   *kept = type == LUA_TNUMBER;
   return text;
@@ -150,7 +151,7 @@ void tokens_option(lua_State *L, int index, const char *name,
   while (lua_next(L, table) != 0) {
     int kept;
     if (lua_type(L, -2) != LUA_TSTRING)
-      luaL_error(L, "tokens: names expected, found a %s", luaL_typename(L, -2));
+      misuse(L, "tokens: names expected, found a %s", luaL_typename(L, -2));
     if (lua_touserdata(L, -1) == (void *)&any_key) {
       lua_pop(L, 1);
       continue;
@@ -173,10 +174,10 @@ static void read_pair(lua_State *L, int table, lua_Integer at,
                       iotops_user_property *item) {
   int kept;
   if (lua_rawgeti(L, table, at) != LUA_TTABLE)
-    luaL_error(L, "user_data: pair %d is no {name, value}", (int)at);
+    misuse(L, "user_data: pair %d is no {name, value}", (int)at);
   int pair = lua_gettop(L);
   if (lua_rawgeti(L, pair, 1) != LUA_TSTRING)
-    luaL_error(L, "user_data: the name of pair %d is no string", (int)at);
+    misuse(L, "user_data: the name of pair %d is no string", (int)at);
   item->name.data = lua_tolstring(L, -1, &item->name.size);
   lua_pop(L, 1);
   lua_rawgeti(L, pair, 2);
@@ -210,8 +211,8 @@ void properties_option(lua_State *L, int index, const char *name,
     while (lua_next(L, table) != 0) {
       int kept;
       if (lua_type(L, -2) != LUA_TSTRING)
-        luaL_error(L, "user_data: names expected, found a %s",
-                   luaL_typename(L, -2));
+        misuse(L, "user_data: names expected, found a %s",
+               luaL_typename(L, -2));
       iotops_user_property *item = &items[properties->count++];
       item->name.data = lua_tolstring(L, -2, &item->name.size);
       item->value = keep_text(L, "user_data", item->name.data, &kept);

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "json.h"
+#include "misuse.h"
 #include "options.h"
 
 iotops_format check_serializer(lua_State *L, int index) {
@@ -11,10 +12,10 @@ iotops_format check_serializer(lua_State *L, int index) {
   if (lua_isnoneornil(L, index))
     return IOTOPS_FORMAT_JSON;
   if (!lua_istable(L, index))
-    luaL_error(L,
-               "serializer: iotops.json, iotops.raw, iotops.empty or a "
-               "table with serialize and deserialize expected, got %s",
-               luaL_typename(L, index));
+    misuse(L,
+           "serializer: iotops.json, iotops.raw, iotops.empty or a "
+           "table with serialize and deserialize expected, got %s",
+           luaL_typename(L, index));
   if (lua_getfield(L, index, "format") == LUA_TSTRING) {
     for (int i = IOTOPS_FORMAT_JSON; i <= IOTOPS_FORMAT_EMPTY; i++)
       if (strcmp(lua_tostring(L, -1), names[i]) == 0) {

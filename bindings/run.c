@@ -4,6 +4,7 @@
 #include <uv.h>
 
 #include "error.h"
+#include "misuse.h"
 #include "session_record.h"
 #include "timer.h"
 
@@ -70,7 +71,7 @@ static int core_run(lua_State *L) {
   if (state->embedded)
     return 0; /* the host runs the loop */
   if (L != state->L || state->main_wait != NULL || state->running_call != NULL)
-    return luaL_error(L, "iotops.run() is for the main chunk");
+    return misuse(L, "iotops.run() is for the main chunk");
   watch seen = {.state = state};
   iotops_error lost = {0};
   watch_signal(&seen, &seen.interrupt, SIGINT);
@@ -101,7 +102,7 @@ static int core_run(lua_State *L) {
 static int core_stop(lua_State *L) {
   iotops_lua *state = state_of(L);
   if (state->embedded)
-    return luaL_error(L, "a script cannot stop the host");
+    return misuse(L, "a script cannot stop the host");
   state->stopping = true;
   return 0;
 }

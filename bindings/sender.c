@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "misuse.h"
 #include "options.h"
 #include "payload_value.h"
 #include "session.h"
@@ -79,7 +80,7 @@ static int sender_send(lua_State *L) {
   iotops_error err;
   lua_settop(L, 3);
   if (self->handle == NULL)
-    return luaL_error(L, "the sender is closed");
+    return misuse(L, "the sender is closed");
   if (check_options(L, 3, send_options)) {
     options.message_expiry_us =
         seconds_option(L, 3, "expiry", options.message_expiry_us);

@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "message_table.h"
+#include "misuse.h"
 #include "options.h"
 #include "session_record.h"
 
@@ -18,15 +19,15 @@ static lua_session *check_session(lua_State *L, int index) {
 static lua_session *check_own(lua_State *L) {
   lua_session *self = check_session(L, 1);
   if (self->session == NULL)
-    luaL_error(L, self->client == NULL ? "the session is closed"
-                                       : "the session belongs to the host");
+    misuse(L, self->client == NULL ? "the session is closed"
+                                   : "the session belongs to the host");
   return self;
 }
 
 iotops_mqtt_client *check_client(lua_State *L, int index) {
   lua_session *self = check_session(L, index);
   if (self->client == NULL)
-    luaL_error(L, "the session is closed");
+    misuse(L, "the session is closed");
   return self->client;
 }
 
@@ -144,10 +145,10 @@ static int set_setting(lua_State *L, iotops_settings *settings,
     value.data = lua_tolstring(L, -1, &value.size);
     break;
   default:
-    return luaL_error(L,
-                      "setting '%s': a text, number or boolean expected, "
-                      "got %s",
-                      name, luaL_typename(L, -1));
+    return misuse(L,
+                  "setting '%s': a text, number or boolean expected, "
+                  "got %s",
+                  name, luaL_typename(L, -1));
   }
   return iotops_settings_set(settings, name, value, err);
 }
@@ -159,8 +160,8 @@ static int override(lua_State *L, iotops_settings *settings,
   lua_pushnil(L);
   while (lua_next(L, 1) != 0) {
     if (lua_type(L, -2) != LUA_TSTRING)
-      return luaL_error(L, "names of settings expected, found a %s",
-                        luaL_typename(L, -2));
+      return misuse(L, "names of settings expected, found a %s",
+                    luaL_typename(L, -2));
     const char *name = lua_tostring(L, -2);
     if (strcmp(name, "connection_string") != 0 &&
         strcmp(name, "connect_user_properties") != 0 &&

@@ -4,16 +4,14 @@
 
 #include "coroutine.h"
 #include "error.h"
+#include "misuse.h"
 
 static const char sentinel;
 
 /* -------------------------------------------------------------- begin -- */
 
 static int refuse(lua_State *L, const char *why) {
-  luaL_where(L, 1);
-  lua_pushstring(L, why);
-  lua_concat(L, 2);
-  return lua_error(L);
+  return misuse(L, "%s", why);
 }
 
 static const char cannot_yield[] =

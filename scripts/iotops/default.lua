@@ -15,15 +15,15 @@ local OWN = { topic_namespace = true, serializer = true }
 ---@param options iotops.SessionOptions
 function default.configure(options)
   if type(options) ~= "table" then
-    error("iotops.configure: a table of options expected, got " .. type(options), 3)
+    core.misuse("iotops.configure: a table of options expected, got " .. type(options))
   end
   if session then
-    error("iotops.configure must come before the default session is used", 3)
+    core.misuse("iotops.configure must come before the default session is used")
   end
   for name, value in pairs(options) do
     if core.is_embedded() and not OWN[name] then
-      error(("iotops.configure: the session is the host's, which is given its %s; "
-        .. "iotops.session{} makes one of your own"):format(tostring(name)), 3)
+      core.misuse(("iotops.configure: the session is the host's, which is given its %s; "
+        .. "iotops.session{} makes one of your own"):format(tostring(name)))
     end
     configured[name] = value
   end

@@ -20,7 +20,8 @@ local function check(options, name, kind, otherwise)
     or (kind == "number" and type(value) ~= "number")
     or (kind == "string" and type(value) ~= "string")
     or (kind ~= "string" and value < 0) then
-    error(("option '%s': a%s %s expected"):format(name, kind == "integer" and "n" or "", kind), 4)
+    local article = kind == "integer" and "an" or "a"
+    core.misuse(("option '%s': %s %s, not negative, expected"):format(name, article, kind))
   end
   return value
 end
@@ -44,7 +45,7 @@ function retry.wrap(options, handler, send)
   local dead_letter = check(options, "dead_letter", "string", nil)
   local serializer = options.serializer
   if on_error ~= "ack" and on_error ~= "retry" then
-    error("option 'on_error': \"ack\" or \"retry\" expected", 3)
+    core.misuse("option 'on_error': \"ack\" or \"retry\" expected")
   end
   for _, name in ipairs { "on_error", "retries", "retry_pause", "dead_letter" } do
     options[name] = nil

@@ -61,7 +61,7 @@ end
 ---@return iotops.Error? err
 function short_forms.new_session(options)
   if type(options) ~= "table" then
-    error("iotops.session: a table of options expected, got " .. type(options), 3)
+    core.misuse("iotops.session: a table of options expected, got " .. type(options))
   end
   local session, err = core.session(short_forms.settings_of(options))
   if not session then
@@ -83,7 +83,7 @@ end
 
 local function check_pattern(pattern, form)
   if type(pattern) ~= "string" then
-    error(("%s: a topic pattern expected, got %s"):format(form, type(pattern)), 4)
+    core.misuse(("%s: a topic pattern expected, got %s"):format(form, type(pattern)))
   end
 end
 
@@ -102,10 +102,10 @@ local function declaration(form, pattern, options, handler)
     options, handler = nil, options
   end
   if type(handler) ~= "function" then
-    error(("%s: a function expected, got %s"):format(form, type(handler)), 3)
+    core.misuse(("%s: a function expected, got %s"):format(form, type(handler)))
   end
   if options ~= nil and type(options) ~= "table" then
-    error(("%s: a table of options expected, got %s"):format(form, type(options)), 3)
+    core.misuse(("%s: a table of options expected, got %s"):format(form, type(options)))
   end
   return copy(options), handler
 end
@@ -126,8 +126,8 @@ local function command_name(pattern, tokens)
     name = patterns.last_literal(pattern)
   end
   if not name then
-    error(("'%s' does not say the name of the command: give command_name, or a value "
-      .. "to the token {commandName}"):format(pattern), 3)
+    core.misuse(("'%s' does not say the name of the command: give command_name, or a value "
+      .. "to the token {commandName}"):format(pattern))
   end
   return name
 end

@@ -128,8 +128,10 @@ describe("short forms", function()
 
     it("say at the caller's line what is misused", function()
       local function misuse(part, ...)
-        local ok, err = pcall(...)
+        local call = table.pack(...)
+        local ok, err = pcall(function() call[1](table.unpack(call, 2, call.n)) end)
         assert.is_false(ok)
+        assert.match("short_forms_spec%.lua:%d+: ", err)
         assert.match(part, err)
       end
       misuse("unknown option 'expirey'", here.send, here, "x", 1, { expirey = 1 })
@@ -138,6 +140,9 @@ describe("short forms", function()
       misuse("a function expected", here.on_telemetry, here, "x")
       misuse("option 'concurrency': an integer", here.on_telemetry, here, "x",
         { concurrency = 1.5 }, print)
+      misuse("on_error", here.on_telemetry, here, "x", { on_error = "what" }, print)
+      misuse("'retries'", here.on_telemetry, here, "x", { on_error = "retry", retries = -1 }, print)
+      misuse("table of options expected", iotops.session, 5)
       misuse("serializer", here.on_telemetry, here, "x", { serializer = "json" }, print)
     end)
 
