@@ -131,6 +131,9 @@ static int begin(void **state) {
 
 static int end(void **state) {
   fixture *f = *state;
+  while (f->client.receivers != NULL)
+    iotops_mqtt_remove_receiver(&f->client.base,
+                                (iotops_receiver *)f->client.receivers);
   script_client_close(&f->client);
   iotops_context_free(f->session.base.context);
   test_free(f);
