@@ -20,8 +20,8 @@ local function check(options, name, kind, otherwise)
     or (kind == "number" and type(value) ~= "number")
     or (kind == "string" and type(value) ~= "string")
     or (kind ~= "string" and value < 0) then
-    local article = kind == "integer" and "an" or "a"
-    core.misuse(("option '%s': %s %s, not negative, expected"):format(name, article, kind))
+    local expected = { integer = "an integer from 0", number = "seconds", string = "a string" }
+    core.misuse(("option '%s': %s expected"):format(name, expected[kind]))
   end
   return value
 end
