@@ -161,39 +161,13 @@ static const char *field(const iotops_log_record *record, const char *name,
   return NULL;
 }
 
-static void build_text(line *line, const iotops_log_record *record,
-                       bool colour) {
-  static const char *const colours[] = {"\033[2m",  "\033[2m",  "\033[32m",
-                                        "\033[33m", "\033[31m", ""};
-  iotops_text script = {0}, generation = {0};
-  const char *has_script = field(record, "script", &script);
-  const char *has_generation = field(record, "generation", &generation);
-  char level[16];
-  put_time(line, false);
-  put_string(line, " ");
-  if (colour)
-    put_string(line, colours[record->level]);
-  snprintf(level, sizeof level, "%-5s", iotops_log_level_name(record->level));
-  put_string(line, level);
-  if (colour)
-    put_string(line, "\033[0m");
-  put_string(line, " ");
-  /* A script's records go by its name; who else speaks, by the component. */
-  if (has_script != NULL) {
-    put_text(line, script, FIELD_LIMIT, false);
-    if (has_generation != NULL) {
-      put_string(line, "#");
-      put_text(line, generation, FIELD_LIMIT, false);
-    }
-  } else {
-    put_text(line, iotops_text_of(record->component), FIELD_LIMIT, false);
-  }
-  put_string(line, ": ");
-  put_text(line, record->message, MESSAGE_LIMIT, false);
+/* The fields of a text line but for those that name the script. */
+static void put_fields(line *line, const iotops_log_record *record,
+                       bool has_script, bool colour) {
   for (size_t i = 0; i < record->field_count; i++) {
     const iotops_log_field *f = &record->fields[i];
     if (strcmp(f->name, "script") == 0 ||
-        (strcmp(f->name, "generation") == 0 && has_script != NULL))
+        (strcmp(f->name, "generation") == 0 && has_script))
       continue;
     if (line->size + 2 * (size_t)FIELD_LIMIT > LINE_SIZE)
       break;
@@ -210,6 +184,46 @@ static void build_text(line *line, const iotops_log_record *record,
     if (colour)
       put_string(line, "\033[0m");
   }
+}
+
+static void build_text(line *line, const iotops_log_record *record,
+                       bool colour) {
+  static const char *const colours[] = {"\033[2m",  "\033[2m",  "\033[32m",
+                                        "\033[33m", "\033[31m", ""};
+  iotops_text script = {0}, generation = {0};
+  iotops_text first = record->message, rest = {0};
+  bool has_script = field(record, "script", &script) != NULL;
+  bool has_generation = field(record, "generation", &generation) != NULL;
+  const char *end =
+      first.size > 0 ? memchr(first.data, '\n', first.size) : NULL;
+  char level[16];
+  if (end != NULL) { /* a traceback comes after the fields */
+    first.size = (size_t)(end - first.data);
+    rest = (iotops_text){end, record->message.size - first.size};
+  }
+  put_time(line, false);
+  put_string(line, " ");
+  if (colour)
+    put_string(line, colours[record->level]);
+  snprintf(level, sizeof level, "%-5s", iotops_log_level_name(record->level));
+  put_string(line, level);
+  if (colour)
+    put_string(line, "\033[0m");
+  put_string(line, " ");
+  /* A script's records go by its name; who else speaks, by the component. */
+  if (has_script) {
+    put_text(line, script, FIELD_LIMIT, false);
+    if (has_generation) {
+      put_string(line, "#");
+      put_text(line, generation, FIELD_LIMIT, false);
+    }
+  } else {
+    put_text(line, iotops_text_of(record->component), FIELD_LIMIT, false);
+  }
+  put_string(line, ": ");
+  put_text(line, first, MESSAGE_LIMIT, false);
+  put_fields(line, record, has_script, colour);
+  put_text(line, rest, MESSAGE_LIMIT, false);
 }
 
 void logger_init(logger *logger, int fd, logger_format format) {

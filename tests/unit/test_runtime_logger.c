@@ -124,6 +124,18 @@ static void text_goes_by_the_scripts_name(void **state) {
   test_free(text);
 }
 
+static void a_traceback_comes_after_the_fields(void **state) {
+  (void)state;
+  iotops_log_field fields[] = {{"topic", iotops_text_of("a/b")}};
+  iotops_log_record record = record_of("failed\nstack:\n\tline 1");
+  record.fields = fields;
+  record.field_count = 1;
+  char *text = written(false, &record);
+  assert_non_null(strstr(
+      text, "warn  host: failed  topic=a/b\n    stack:\n      line 1\n"));
+  test_free(text);
+}
+
 static void a_message_cannot_move_the_cursor(void **state) {
   (void)state;
   iotops_log_record record = record_of("\x1b[2Jgone\rx");
@@ -141,6 +153,7 @@ int main(void) {
       cmocka_unit_test(bytes_that_are_no_text_are_replaced),
       cmocka_unit_test(what_is_too_long_is_cut_and_stays_valid),
       cmocka_unit_test(text_goes_by_the_scripts_name),
+      cmocka_unit_test(a_traceback_comes_after_the_fields),
       cmocka_unit_test(a_message_cannot_move_the_cursor),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
