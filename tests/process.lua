@@ -31,8 +31,11 @@ local function turn_until(done, seconds)
   return result
 end
 
-local function environment(changes)
+-- In a build with sanitizers (`make test-asan`) a plain interpreter has to have
+-- the sanitizer before it loads our module; what else is started must not.
+local function environment(program, changes)
   local merged, list = uv.os_environ(), {}
+  merged.LD_PRELOAD = program == "lua5.4" and merged.IOTOPS_TEST_PRELOAD or nil
   for name, value in pairs(changes or {}) do merged[name] = value or nil end
   for name, value in pairs(merged) do list[#list + 1] = name .. "=" .. value end
   return list
@@ -68,7 +71,7 @@ function process.start(command, options)
   local handle, pid = uv.spawn(command[1], {
     args = { table.unpack(command, 2) },
     stdio = { input, out, err },
-    env = environment(options.env),
+    env = environment(command[1], options.env),
     cwd = options.cwd,
     detached = true, -- a group of its own, so that its children end with it
   }, function(code, signal)

@@ -89,6 +89,11 @@ local function read_summary(result, program)
   end
 end
 
+if (os.getenv("SANITIZE") or "") ~= "" then
+  local found = process.run { "gcc", "-print-file-name=libasan.so" }
+  uv.os_setenv("IOTOPS_TEST_PRELOAD", found.out[1])
+end
+
 local function programs()
   local list = {}
   for _, source in ipairs(files("tests/unit", "^test_.*%.c$")) do

@@ -23,7 +23,7 @@ describe("the rock", function()
     run { "sh", "-c", "git ls-files -z -co --exclude-standard | "
       .. "xargs -0 cp --parents -t " .. folder }
     run({ "luarocks", "--lua-version=5.4", "--tree=" .. tree, "make",
-      "rocks/iotops-scm-1.rockspec" }, { cwd = folder })
+      "rocks/iotops-scm-1.rockspec" }, { cwd = folder, env = { SANITIZE = false } })
 
     local private = broker.start()
     local file = assert(io.open(folder .. "/two_lines.lua", "w"))
