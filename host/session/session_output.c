@@ -100,11 +100,14 @@ static bool may_go(const iotops_session *session, outbox_class class) {
   return !outbox_uses(&session->outbox, next ? next : 1);
 }
 
+static bool has_backlog(const iotops_session *session) {
+  return packet_filter_pending(&session->filter).size >= SESSION_OUT_BACKLOG;
+}
+
 bool session_hand_on(iotops_session *session) {
   bool any = false;
 
-  if (session->disconnect_written || session->blocked ||
-      packet_filter_pending(&session->filter).size >= SESSION_OUT_BACKLOG)
+  if (session->disconnect_written || session->blocked || has_backlog(session))
     return false;
   for (int class = 0; class < OUTBOX_CLASSES; class ++) {
     outbox_list *queue = &session->outbox.queues[class];
@@ -152,9 +155,11 @@ void session_flush(iotops_task *task) {
   bool more = true;
 
   while (more && session->connected && session->stream) {
+    /* A backlog holds the queues back only until it has been written. */
+    more = has_backlog(session);
     write_acks(session);
     session_leave_if_due(session);
-    more = session_hand_on(session);
+    more = session_hand_on(session) || more;
     session->handed_on = 0;
     if (engine_pump(session->engine, &session->filter, &err) != 0) {
       session_lost(session, &err, RECONNECT_RETRY, false);

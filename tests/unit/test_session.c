@@ -367,6 +367,25 @@ static void qos0_ends_when_the_transport_has_it(void **state) {
   finish(owner);
 }
 
+static void a_stalled_stream_goes_on_with_all_that_waits(void **state) {
+  static char payload[100001];
+  owner *owner = connected();
+
+  (void)state;
+  memset(payload, 'x', sizeof payload - 1);
+  owner->broker->accept = 1000;
+  for (int i = 0; i < 8; i++)
+    publish(owner, i % 2, "a", payload);
+  drain(owner);
+  broker_expect_nothing(owner->broker);
+  assert_int_equal(owner->done, 0);
+  broker_accept_more(owner->broker, SIZE_MAX);
+  for (int i = 0; i < 8; i++)
+    broker_expect(owner->broker, 3);
+  assert_int_equal(owner->done, 4);
+  finish(owner);
+}
+
 static void qos0_that_was_not_written_is_sent_after_the_outage(void **state) {
   owner *owner = connected();
 
@@ -481,9 +500,9 @@ static void a_packet_id_in_flight_is_never_given_out_again(void **state) {
   stuck = broker_expect(owner->broker, 3)->id;
   message.topic = iotops_text_of("a");
   for (int i = 0; i < 65533; i++) { /* QoS 0 takes numbers too */
-    assert_int_equal(iotops_mqtt_publish(owner->client, &message, NULL, NULL,
-                                         NULL, NULL),
-                     0);
+    assert_int_equal(
+        iotops_mqtt_publish(owner->client, &message, NULL, NULL, NULL, NULL),
+        0);
     if (i % 100 == 99) {
       drain(owner);
       owner->broker->taken = owner->broker->packet_count = 0;
@@ -1347,6 +1366,7 @@ int main(void) {
       cmocka_unit_test(a_packet_before_connack_is_a_protocol_error),
       cmocka_unit_test(a_publish_ends_with_the_code_of_its_puback),
       cmocka_unit_test(qos0_ends_when_the_transport_has_it),
+      cmocka_unit_test(a_stalled_stream_goes_on_with_all_that_waits),
       cmocka_unit_test(qos0_that_was_not_written_is_sent_after_the_outage),
       cmocka_unit_test(what_was_asked_before_the_start_is_sent_in_order),
       cmocka_unit_test(
