@@ -66,7 +66,7 @@ STANDIN_SOURCES := $(shell find scripts/standin -name '*.lua' 2>/dev/null)
 PUBLIC_HEADERS  := $(wildcard host/include/iotops/*.h)
 ALL_SOURCES     := $(CORE_SOURCES) $(BINDING_SOURCES) $(HOST_SOURCES) \
   $(UNIT_SOURCES) $(BENCH_SOURCES) \
-  $(wildcard tests/metl/*.c tests/metl/faulty/*.c)
+  $(wildcard tests/metl/*.c tests/metl/faulty/*.c tests/faults/*.c)
 ALL_HEADERS     := $(shell find host bindings tests -name '*.h' 2>/dev/null)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -185,6 +185,11 @@ $(BUILD)/metl-faulty: $(METL_OBJECTS) $(FAULTY_OBJECTS) $(BINDING_OBJECTS) \
 	$(Q)$(CC) -rdynamic $(FAULTY_WRAPS:%=-Wl,--wrap=%) $(ALL_LDFLAGS) $^ \
 	  $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
 
+# One session a process, for the tests that kill it.
+PEER := $(BUILD)/tests/faults/peer
+$(PEER): $(BUILD)/tests/faults/peer.o $(BUILD)/libiotops.a
+	$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+
 module: $(MODULE)
 unit: $(UNIT_TESTS)
 benches: $(BENCHES)
@@ -200,7 +205,7 @@ JOBS  ?= $(shell nproc)
 again  = @$(MAKE) --no-print-directory
 build  = $(again) -j$(JOBS)
 
-.PHONY: demo demo-now test test-now test-asan memcheck bench metl
+.PHONY: demo demo-now test test-now test-asan faults soak memcheck bench metl
 
 demo: deps-build ## see it work: a simulated line of sensors, within a minute
 	$(build) all
@@ -210,7 +215,7 @@ demo-now:
 	@$(LUA_ENVIRONMENT) $(LUA) scripts/samples/demo/run.lua $(BUILD)/iotops
 
 test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
-	$(build) all unit $(BUILD)/metl $(BUILD)/metl-faulty
+	$(build) all unit $(PEER) $(BUILD)/metl $(BUILD)/metl-faulty
 	$(again) test-now
 
 test-now:
@@ -220,8 +225,19 @@ test-now:
 
 test-asan: deps-test ## run the tests under ASan and UBSan
 	$(build) BUILD=$(BUILD)/asan SANITIZE=address,undefined OPTIMIZE=-O1 \
-	  all unit $(BUILD)/asan/metl $(BUILD)/asan/metl-faulty
+	  all unit $(BUILD)/asan/tests/faults/peer $(BUILD)/asan/metl \
+	  $(BUILD)/asan/metl-faulty
 	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-now
+
+faults: deps-test ## the table of faults, a line a row
+	$(build) all $(PEER)
+	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' \
+	  $(LUA) tests/faults/run.lua rows $(TESTS)
+
+soak: deps-test ## kill and restart everything, ROUNDS=1000 times
+	$(build) all $(PEER)
+	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' \
+	  ROUNDS='$(or $(ROUNDS),1000)' $(LUA) tests/faults/run.lua soak
 
 memcheck: deps-test ## run the C unit tests and a minute of the host under valgrind
 	$(build) all unit

@@ -113,6 +113,14 @@ local function programs()
       read = read_tap,
     }
   end
+  for _, what in ipairs { "rows" } do
+    list[#list + 1] = {
+      name = "faults " .. what,
+      command = { "lua5.4", "tests/faults/run.lua", what },
+      seconds = 180,
+      read = read_summary,
+    }
+  end
   list[#list + 1] = {
     name = "protocol in Lua",
     command = { build .. "/metl", "tests/metl/own.lua" },
