@@ -18,9 +18,8 @@
 #include <stdint.h>
 
 #if defined(__GNUC__)
-#define IOTOPS_API __attribute__((visibility("default")))
-#define IOTOPS_PRINTF(at, first)                                               \
-  __attribute__((format(printf, at, first)))
+#define IOTOPS_API               __attribute__((visibility("default")))
+#define IOTOPS_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #else
 #define IOTOPS_API
 #define IOTOPS_PRINTF(at, first)

@@ -52,12 +52,11 @@ extern "C" {
 ** Starts or restarts `timer` to fire once, `delay_ms` from now.  Timers due
 ** at the same millisecond fire in the order they were started.
 */
-IOTOPS_API void iotops_timer_start(iotops_context *context,
-                                   iotops_timer *timer, uint64_t delay_ms);
+IOTOPS_API void iotops_timer_start(iotops_context *context, iotops_timer *timer,
+                                   uint64_t delay_ms);
 
 /* Stops `timer`; stopping one that does not run is allowed. */
-IOTOPS_API void iotops_timer_stop(iotops_context *context,
-                                  iotops_timer *timer);
+IOTOPS_API void iotops_timer_stop(iotops_context *context, iotops_timer *timer);
 
 /* The context's clock. */
 IOTOPS_API int64_t iotops_wall_ms(const iotops_context *context);

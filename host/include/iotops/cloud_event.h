@@ -12,12 +12,12 @@
 ** received, absent means that the message did not carry it.  All borrowed.
 */
 typedef struct iotops_cloud_event {
-  size_t size; /* IOTOPS_CLOUD_EVENT_INIT */
+  size_t size;        /* IOTOPS_CLOUD_EVENT_INIT */
   iotops_text source; /* required */
   iotops_text type;
   iotops_text spec_version;
   iotops_text id;
-  iotops_text time;              /* RFC 3339 */
+  iotops_text time; /* RFC 3339 */
   iotops_text subject;
   iotops_text data_schema;
   iotops_text data_content_type; /* received, and generic messages only */
@@ -37,10 +37,10 @@ extern "C" {
 ** type (section 11.4); views into them.  Fails with invalid header, naming
 ** the attribute, when a required one is missing or one is malformed.
 */
-IOTOPS_API int
-iotops_cloud_event_from(const iotops_user_property *properties, size_t count,
-                        iotops_text content_type, iotops_cloud_event *event,
-                        iotops_error *err);
+IOTOPS_API int iotops_cloud_event_from(const iotops_user_property *properties,
+                                       size_t count, iotops_text content_type,
+                                       iotops_cloud_event *event,
+                                       iotops_error *err);
 
 /*
 ** Checks an event for sending (section 11.1) with the content type that the

@@ -59,8 +59,7 @@ typedef struct iotops_response {
 ** caller's invalid payload or invalid header.  The callback may free the
 ** invoker, and may be NULL.
 */
-typedef void (*iotops_invoke_done)(void *user,
-                                   const iotops_response *response,
+typedef void (*iotops_invoke_done)(void *user, const iotops_response *response,
                                    const iotops_error *err);
 
 /* Names one invocation, for iotops_invoke_cancel(); 0: none. */
@@ -79,9 +78,9 @@ typedef struct iotops_request_view {
   iotops_payload payload;
   const iotops_user_property *user_data;
   size_t user_data_count;
-  iotops_text invoker_id; /* `__srcId`; absent when not given */
-  const iotops_hlc *timestamp;   /* NULL when not given, or not readable */
-  iotops_text timestamp_text;    /* `__ts` as received */
+  iotops_text invoker_id;      /* `__srcId`; absent when not given */
+  const iotops_hlc *timestamp; /* NULL when not given, or not readable */
+  iotops_text timestamp_text;  /* `__ts` as received */
   iotops_text response_topic;
   const iotops_token *tokens;
   size_t token_count;
@@ -117,9 +116,9 @@ typedef struct iotops_command_executor_options {
   iotops_text topic_namespace;
   const iotops_token *tokens;
   size_t token_count;
-  iotops_text service_group_id;  /* absent: not shared */
-  int64_t execution_timeout_us;  /* default 10 s */
-  uint32_t concurrency;          /* 0 (default): unlimited */
+  iotops_text service_group_id; /* absent: not shared */
+  int64_t execution_timeout_us; /* default 10 s */
+  uint32_t concurrency;         /* 0 (default): unlimited */
   bool is_idempotent;
   /*
   ** The meaning of `__ts` is the handler's: it is neither checked nor merged
@@ -130,7 +129,7 @@ typedef struct iotops_command_executor_options {
   int64_t cacheable_duration_us; /* only with is_idempotent */
   iotops_command_handler handler;
   iotops_request_cancelled cancelled; /* may be NULL */
-  void *user; /* borrowed; passed to both */
+  void *user;                         /* borrowed; passed to both */
 } iotops_command_executor_options;
 
 #define IOTOPS_COMMAND_EXECUTOR_OPTIONS_INIT                                   \
@@ -166,14 +165,12 @@ extern "C" {
 IOTOPS_API int
 iotops_command_invoker_new(iotops_mqtt_client *client,
                            const iotops_command_invoker_options *options,
-                           iotops_command_invoker **invoker,
-                           iotops_error *err);
+                           iotops_command_invoker **invoker, iotops_error *err);
 
 /* Subscribes to the responses; the first invoke does it otherwise. */
-IOTOPS_API int
-iotops_command_invoker_start(iotops_command_invoker *invoker,
-                             iotops_envoy_done done, void *user,
-                             iotops_error *err);
+IOTOPS_API int iotops_command_invoker_start(iotops_command_invoker *invoker,
+                                            iotops_envoy_done done, void *user,
+                                            iotops_error *err);
 
 /*
 ** Invokes the command.  Fails at once, without calling `done`, with invalid
@@ -195,17 +192,15 @@ IOTOPS_API void iotops_invoke_cancel(iotops_command_invoker *invoker,
 ** Unsubscribes; pending calls complete with a cancellation (section 14).
 ** Terminal; may be called again after a failure.
 */
-IOTOPS_API int
-iotops_command_invoker_stop(iotops_command_invoker *invoker,
-                            iotops_envoy_done done, void *user,
-                            iotops_error *err);
+IOTOPS_API int iotops_command_invoker_stop(iotops_command_invoker *invoker,
+                                           iotops_envoy_done done, void *user,
+                                           iotops_error *err);
 
 /*
 ** Frees it and unsubscribes without waiting; pending calls complete with a
 ** cancellation, later.  NULL is allowed.
 */
-IOTOPS_API void
-iotops_command_invoker_free(iotops_command_invoker *invoker);
+IOTOPS_API void iotops_command_invoker_free(iotops_command_invoker *invoker);
 
 /*
 ** Makes an executor; it takes requests from now on, and subscribes at start.
@@ -213,25 +208,21 @@ iotops_command_invoker_free(iotops_command_invoker *invoker);
 ** service_group_id, request_topic_pattern, a token's name, handler,
 ** execution_timeout, cacheable_duration.
 */
-IOTOPS_API int
-iotops_command_executor_new(iotops_mqtt_client *client,
-                            const iotops_command_executor_options *options,
-                            iotops_command_executor **executor,
-                            iotops_error *err);
+IOTOPS_API int iotops_command_executor_new(
+    iotops_mqtt_client *client, const iotops_command_executor_options *options,
+    iotops_command_executor **executor, iotops_error *err);
 
-IOTOPS_API int
-iotops_command_executor_start(iotops_command_executor *executor,
-                              iotops_envoy_done done, void *user,
-                              iotops_error *err);
+IOTOPS_API int iotops_command_executor_start(iotops_command_executor *executor,
+                                             iotops_envoy_done done, void *user,
+                                             iotops_error *err);
 
 /*
 ** Unsubscribes; no new request is taken, those in hand finish.  Terminal; may
 ** be called again after a failure.
 */
-IOTOPS_API int
-iotops_command_executor_stop(iotops_command_executor *executor,
-                             iotops_envoy_done done, void *user,
-                             iotops_error *err);
+IOTOPS_API int iotops_command_executor_stop(iotops_command_executor *executor,
+                                            iotops_envoy_done done, void *user,
+                                            iotops_error *err);
 
 /*
 ** Frees it and unsubscribes without waiting.  Responses that the client has
@@ -240,8 +231,7 @@ iotops_command_executor_stop(iotops_command_executor *executor,
 ** lose none.  Those that the handler has stay valid until it ends them;
 ** `cancelled` is not called.  NULL is allowed.
 */
-IOTOPS_API void
-iotops_command_executor_free(iotops_command_executor *executor);
+IOTOPS_API void iotops_command_executor_free(iotops_command_executor *executor);
 
 /*
 ** Ends a request with a response: status 200, or 204 when the payload is

@@ -25,8 +25,8 @@ typedef struct iotops_context_options {
   iotops_log_level log_level;
   /* Fills `bytes` with randomness; NULL: the system's. */
   void (*random)(void *user, void *bytes, size_t size);
-  void *random_user;            /* borrowed; passed to random */
-  uint64_t max_clock_drift_ms;  /* protocol.md section 4.1; 0: 60 000 */
+  void *random_user;           /* borrowed; passed to random */
+  uint64_t max_clock_drift_ms; /* protocol.md section 4.1; 0: 60 000 */
 } iotops_context_options;
 
 #define IOTOPS_CONTEXT_OPTIONS_INIT                                            \

@@ -50,8 +50,8 @@ IOTOPS_API int iotops_hlc_merge(iotops_hlc *local, const iotops_hlc *remote,
 
 /* The context's clock: its value, before sending, on receiving. */
 IOTOPS_API const iotops_hlc *iotops_context_hlc(iotops_context *context);
-IOTOPS_API int iotops_context_hlc_now(iotops_context *context,
-                                      iotops_hlc *now, iotops_error *err);
+IOTOPS_API int iotops_context_hlc_now(iotops_context *context, iotops_hlc *now,
+                                      iotops_error *err);
 IOTOPS_API int iotops_context_hlc_receive(iotops_context *context,
                                           const iotops_hlc *remote,
                                           iotops_error *err);

@@ -24,8 +24,8 @@ typedef struct iotops_message {
   uint16_t packet_id;   /* received with QoS 1 only */
   int format_indicator; /* 0, 1; -1: absent */
   bool has_expiry;
-  uint32_t expiry_s;            /* Message Expiry Interval, with has_expiry */
-  iotops_text content_type;     /* absent when data is NULL; so for the next */
+  uint32_t expiry_s;        /* Message Expiry Interval, with has_expiry */
+  iotops_text content_type; /* absent when data is NULL; so for the next */
   iotops_text response_topic;
   iotops_text correlation_data;
   const iotops_user_property *user_properties;

@@ -97,8 +97,7 @@ typedef struct iotops_mqtt_client_ops {
                           iotops_receiver *receiver);
   bool (*settle)(iotops_mqtt_client *client, iotops_ack ack);
   void (*observe)(iotops_mqtt_client *client, iotops_mqtt_observer *observer);
-  void (*unobserve)(iotops_mqtt_client *client,
-                    iotops_mqtt_observer *observer);
+  void (*unobserve)(iotops_mqtt_client *client, iotops_mqtt_observer *observer);
   bool (*is_connected)(iotops_mqtt_client *client);
 } iotops_mqtt_client_ops;
 
@@ -142,8 +141,7 @@ IOTOPS_API int iotops_mqtt_subscribe(iotops_mqtt_client *client,
 IOTOPS_API int iotops_mqtt_unsubscribe(iotops_mqtt_client *client,
                                        iotops_text filter,
                                        iotops_mqtt_done done, void *user,
-                                       iotops_operation *op,
-                                       iotops_error *err);
+                                       iotops_operation *op, iotops_error *err);
 
 /*
 ** Gives an operation up: it completes with a cancellation, exactly once.

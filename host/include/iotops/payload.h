@@ -63,8 +63,7 @@ IOTOPS_API bool iotops_application_error(const iotops_user_property *pairs,
 IOTOPS_API int iotops_application_error_pairs(iotops_text code,
                                               iotops_text payload,
                                               iotops_user_property pairs[2],
-                                              size_t *count,
-                                              iotops_error *err);
+                                              size_t *count, iotops_error *err);
 
 #ifdef __cplusplus
 }

@@ -17,19 +17,20 @@
 typedef struct iotops_session iotops_session;
 
 typedef enum iotops_session_state { /* session.md section 7.1 */
-  IOTOPS_SESSION_NEW,
-  IOTOPS_SESSION_CONNECTING,
-  IOTOPS_SESSION_CONNECTED,
-  IOTOPS_SESSION_WAITING, /* for the next attempt */
-  IOTOPS_SESSION_EXITING,
-  IOTOPS_SESSION_ENDED
+                                    IOTOPS_SESSION_NEW,
+                                    IOTOPS_SESSION_CONNECTING,
+                                    IOTOPS_SESSION_CONNECTED,
+                                    IOTOPS_SESSION_WAITING, /* for the next
+                                                               attempt */
+                                    IOTOPS_SESSION_EXITING,
+                                    IOTOPS_SESSION_ENDED
 } iotops_session_state;
 
 /* Session.md section 12. */
 typedef struct iotops_connected_event {
   uint8_t reason_code;
   bool session_present;
-  uint32_t epoch; /* number of the connection, from 1 */
+  uint32_t epoch;               /* number of the connection, from 1 */
   iotops_text server_reference; /* absent when not given */
   const iotops_user_property *user_properties;
   size_t user_property_count;
@@ -59,8 +60,8 @@ typedef int64_t (*iotops_reconnect_policy)(
     const iotops_reconnect_question *question);
 
 typedef struct iotops_session_options {
-  size_t size;                     /* IOTOPS_SESSION_OPTIONS_INIT */
-  const iotops_settings *settings; /* copied */
+  size_t size;                       /* IOTOPS_SESSION_OPTIONS_INIT */
+  const iotops_settings *settings;   /* copied */
   const iotops_transport *transport; /* copied; NULL: TCP and TLS */
   iotops_reconnect_policy reconnect; /* NULL: session.md section 7.3 */
   void *reconnect_user;
@@ -90,8 +91,8 @@ typedef struct iotops_session_metrics {
 } iotops_session_metrics;
 
 typedef struct iotops_exit_options {
-  size_t size;        /* IOTOPS_EXIT_OPTIONS_INIT */
-  uint64_t drain_ms;  /* finish handlers and queues for so long first */
+  size_t size;       /* IOTOPS_EXIT_OPTIONS_INIT */
+  uint64_t drain_ms; /* finish handlers and queues for so long first */
 } iotops_exit_options;
 
 #define IOTOPS_EXIT_OPTIONS_INIT                                               \
@@ -142,9 +143,8 @@ IOTOPS_API void iotops_session_detach(iotops_session *session,
 
 IOTOPS_API iotops_session_state
 iotops_session_get_state(const iotops_session *session);
-IOTOPS_API void
-iotops_session_get_metrics(const iotops_session *session,
-                           iotops_session_metrics *metrics);
+IOTOPS_API void iotops_session_get_metrics(const iotops_session *session,
+                                           iotops_session_metrics *metrics);
 
 /* The default policy, for one that wants to fall back on it. */
 IOTOPS_API int64_t

@@ -111,11 +111,9 @@ extern "C" {
 ** Makes a sender.  Fails with invalid configuration: topic_namespace,
 ** topic_pattern, or a token's name.
 */
-IOTOPS_API int
-iotops_telemetry_sender_new(iotops_mqtt_client *client,
-                            const iotops_telemetry_sender_options *options,
-                            iotops_telemetry_sender **sender,
-                            iotops_error *err);
+IOTOPS_API int iotops_telemetry_sender_new(
+    iotops_mqtt_client *client, const iotops_telemetry_sender_options *options,
+    iotops_telemetry_sender **sender, iotops_error *err);
 
 /*
 ** Sends one message; `done` is called once it is acknowledged (QoS 1) or
@@ -130,18 +128,18 @@ iotops_telemetry_send(iotops_telemetry_sender *sender,
                       iotops_send_done done, void *user, iotops_error *err);
 
 /* Sends in hand complete with a cancellation, later; NULL is allowed. */
-IOTOPS_API void
-iotops_telemetry_sender_free(iotops_telemetry_sender *sender);
+IOTOPS_API void iotops_telemetry_sender_free(iotops_telemetry_sender *sender);
 
 /*
 ** Makes a receiver; it receives from now on, and subscribes at start.  Fails
 ** with invalid configuration: topic_namespace, service_group_id,
 ** topic_pattern, a token's name, concurrency.
 */
-IOTOPS_API int iotops_telemetry_receiver_new(
-    iotops_mqtt_client *client,
-    const iotops_telemetry_receiver_options *options,
-    iotops_telemetry_receiver **receiver, iotops_error *err);
+IOTOPS_API int
+iotops_telemetry_receiver_new(iotops_mqtt_client *client,
+                              const iotops_telemetry_receiver_options *options,
+                              iotops_telemetry_receiver **receiver,
+                              iotops_error *err);
 
 /*
 ** Subscribes (section 14).  Starting twice is a success.  After a failure
@@ -170,12 +168,12 @@ IOTOPS_API void
 iotops_telemetry_receiver_free(iotops_telemetry_receiver *receiver);
 
 /* Messages that wait for a handler. */
-IOTOPS_API size_t iotops_telemetry_receiver_waiting(
-    const iotops_telemetry_receiver *receiver);
+IOTOPS_API size_t
+iotops_telemetry_receiver_waiting(const iotops_telemetry_receiver *receiver);
 
 /* Messages that were never handled for want of room or memory. */
-IOTOPS_API uint64_t iotops_telemetry_receiver_dropped(
-    const iotops_telemetry_receiver *receiver);
+IOTOPS_API uint64_t
+iotops_telemetry_receiver_dropped(const iotops_telemetry_receiver *receiver);
 
 /* The handler has finished, well or not: frees its slot and, unless the
 ** receiver is manual_ack, acknowledges.  `delivery` is invalid afterwards
