@@ -12,6 +12,9 @@ enum {
   JSON_SIZE = 256 * 1024 * 1024 /* bytes of one text */
 };
 
+/* Key in the registry of the metatable that marks lists. */
+extern const char json_array_key;
+
 /* Pushes the value of a text; -1 with an invalid payload error. */
 int json_read(lua_State *L, iotops_text text, iotops_error *err) LUA_MAY_RAISE;
 

@@ -1,7 +1,5 @@
 #include "iotops/hlc.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "context/context_fields.h"
@@ -55,11 +53,39 @@ malformed:
   return -1;
 }
 
+/* At least `width` digits; returns what follows them. */
+static char *put_number(char *at, uint64_t number, int width) {
+  char digits[20];
+  int count = 0;
+  do
+    digits[count++] = (char)('0' + number % 10);
+  while ((number /= 10) != 0);
+  for (int padding = width - count; padding > 0; padding--)
+    *at++ = '0';
+  while (count > 0)
+    *at++ = digits[--count];
+  return at;
+}
+
+/* By hand: every message sent and received has one. */
 size_t iotops_hlc_format(const iotops_hlc *hlc,
                          char text[IOTOPS_HLC_TEXT_SIZE]) {
-  return (size_t)snprintf(text, IOTOPS_HLC_TEXT_SIZE,
-                          "%015" PRId64 ":%05" PRIu64 ":%s", hlc->ms,
-                          hlc->counter, hlc->node);
+  char *at = text;
+  uint64_t ms = (uint64_t)hlc->ms;
+  int width = 15;
+  if (hlc->ms < 0) {
+    *at++ = '-';
+    ms = 0 - ms;
+    width = 14;
+  }
+  at = put_number(at, ms, width);
+  *at++ = ':';
+  at = put_number(at, hlc->counter, 5);
+  *at++ = ':';
+  size_t node = strnlen(hlc->node, IOTOPS_HLC_NODE_SIZE - 1);
+  memcpy(at, hlc->node, node);
+  at[node] = '\0';
+  return (size_t)(at - text) + node;
 }
 
 int iotops_hlc_compare(const iotops_hlc *a, const iotops_hlc *b) {

@@ -43,6 +43,29 @@ describe("JSON", function()
     end
   end)
 
+  it("writes every real so that it reads as the same bits", function()
+    local state = 88172645463325252
+    local function random() -- xorshift, the same each time
+      state = state ~ (state << 13)
+      state = state ~ (state >> 7)
+      state = state ~ (state << 17)
+      return state
+    end
+    for i = 1, 20000 do
+      local n = i % 2 == 0 and (random() % 2000000000) / 10 ^ (random() % 9)
+        or string.unpack("d", string.pack("i8", random()))
+      if i % 4 == 0 then n = -n end
+      if n == n and n ~= math.huge and n ~= -math.huge then
+        assert.equal(string.pack("d", n), string.pack("d", round(n)))
+      end
+    end
+    assert.equal("-0.0", json.encode(-0.0))
+    assert.equal("0.0", json.encode(0.0))
+    assert.equal("21.53", json.encode(21.53))
+    assert.equal("999999999.5", json.encode(999999999.5))
+    assert.equal("-9223372036854775808", json.encode(math.mininteger))
+  end)
+
   it("refuses integers that do not fit 64 bits instead of bending them", function()
     refused("9223372036854775808")
     refused("[-9223372036854775809]")
