@@ -74,8 +74,8 @@ int command_option_error(const char *name, int answer, const char *typed) {
 void command_report(const iotops_error *err) {
   fprintf(stderr, "iotops: %s: %s", iotops_error_kind_name(err->kind),
           err->message);
-  /* What the message does not say itself. */
-  if (err->property_name[0] != '\0' &&
+  /* The variable at fault, where the message does not name it. */
+  if (err->property_name[0] >= 'A' && err->property_name[0] <= 'Z' &&
       strstr(err->message, err->property_name) == NULL)
     fprintf(stderr, " (%s)", err->property_name);
   if (err->reason_code >= 0 &&
