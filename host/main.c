@@ -114,6 +114,8 @@ int main(int argc, char **argv) {
   const char *name = argc > 1 ? argv[1] : "";
   /* Options are complained of in our own words. */
   opterr = 0;
+  /* What a script prints is seen when it is printed, into a pipe too. */
+  setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
   /* A broken pipe is an error of the write that met it. */
   signal(SIGPIPE, SIG_IGN);
   if (argc < 2) {

@@ -194,6 +194,30 @@ describe("iotops run", function()
     hosting.stop(host)
   end)
 
+  it("passes on at once what a script prints", function()
+    place = hosting.place()
+    local host = place:run({ place:script("talk", 'print("good morning")\n') },
+      { unconnected = true })
+    host:line("^good morning$", 5)
+    assert.is_nil(host.code)
+    hosting.stop(host)
+  end)
+
+  it("carries its own module and takes no part of it from elsewhere", function()
+    place = hosting.place()
+    os.execute("mkdir -p " .. place.folder .. "/iotops")
+    hosting.write(place.folder .. "/iotops/other.lua", "return 'of another version'\n")
+    hosting.write(place.folder .. "/iotops.lua", "return 'of another version'\n")
+    local script = place:script("mixed", [[
+      local iotops = require "iotops"
+      print(type(iotops), pcall(require, "iotops.other"))
+    ]])
+    local host = place:run({ script }, { unconnected = true })
+    local line = host:line("^table")
+    assert.truthy(line:find("module 'iotops.other' is not part of iotops 0.1.0", 1, true), line)
+    hosting.stop(host)
+  end)
+
   it("counts what its scripts did, on SIGUSR1 and at its end", function()
     place = hosting.place()
     local script = place:script("count", [[
