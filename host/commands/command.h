@@ -16,6 +16,7 @@ enum {
   COMMAND_USAGE = 2,   /* arguments or configuration */
   COMMAND_UNREACHABLE = 3,
   COMMAND_TIMEOUT = 4,
+  COMMAND_SESSION_LOST = 5, /* the broker has forgotten the session */
   COMMAND_INTERRUPTED = 130
 };
 

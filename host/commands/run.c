@@ -38,8 +38,8 @@ static void print_help(void) {
       "counters.\n\n"
       "Exit status: 0 stopped by a signal, 1 the session ended by an error, "
       "2 arguments\n"
-      "or configuration, 3 the broker never let it in, 130 stopped at "
-      "once.\n",
+      "or configuration, 3 the broker never let it in, 5 the broker has lost "
+      "the session,\n130 stopped at once.\n",
       serve_options_help);
 }
 

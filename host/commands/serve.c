@@ -112,8 +112,10 @@ int serve_status(host_result result) {
   switch (result) {
   case HOST_STOPPED:
     return COMMAND_DONE;
-  case HOST_SESSION_LOST:
+  case HOST_SESSION_ENDED:
     return COMMAND_REFUSED;
+  case HOST_SESSION_LOST:
+    return COMMAND_SESSION_LOST;
   case HOST_UNREACHABLE:
     return COMMAND_UNREACHABLE;
   case HOST_INTERRUPTED:

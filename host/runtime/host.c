@@ -369,7 +369,12 @@ static void ended(void *user, const iotops_error *err) {
   iotops_session_metrics metrics;
   iotops_session_get_metrics(host->session, &metrics);
   if (err != NULL && host->phase < HOST_LEAVING) {
-    host->result = metrics.connects > 0 ? HOST_SESSION_LOST : HOST_UNREACHABLE;
+    if (metrics.connects == 0)
+      host->result = HOST_UNREACHABLE;
+    else if (iotops_session_was_lost(host->session))
+      host->result = HOST_SESSION_LOST;
+    else
+      host->result = HOST_SESSION_ENDED;
     note(host, IOTOPS_LOG_INFO, "the host ends with its session");
   }
   host->phase = HOST_ENDED;

@@ -45,11 +45,12 @@ typedef struct host_options {
   }
 
 typedef enum host_result {
-  HOST_STOPPED,      /* as it was told */
-  HOST_SESSION_LOST, /* the session ended by an error */
-  HOST_UNREACHABLE,  /* it ended without ever having been connected */
-  HOST_FAILED,       /* host_fail(), or it could not start */
-  HOST_INTERRUPTED   /* told twice */
+  HOST_STOPPED,       /* as it was told */
+  HOST_SESSION_ENDED, /* the session ended by an error */
+  HOST_SESSION_LOST,  /* the broker, reached again, had no state for it */
+  HOST_UNREACHABLE,   /* it ended without ever having been connected */
+  HOST_FAILED,        /* host_fail(), or it could not start */
+  HOST_INTERRUPTED    /* told twice */
 } host_result;
 
 typedef enum host_phase {

@@ -335,6 +335,10 @@ iotops_session_state iotops_session_get_state(const iotops_session *session) {
   return session->state;
 }
 
+bool iotops_session_was_lost(const iotops_session *session) {
+  return session->state_lost;
+}
+
 void iotops_session_get_metrics(const iotops_session *session,
                                 iotops_session_metrics *metrics) {
   *metrics = session->metrics;

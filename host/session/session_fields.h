@@ -67,6 +67,7 @@ struct iotops_session {
 
   bool connected;      /* CONNACK received, not lost yet */
   bool ever_connected; /* some CONNACK was received: Clean Start 0 from now */
+  bool state_lost;     /* the broker had no state for us any more */
   bool turning;        /* packets are being handled */
   bool paused;         /* the stream is not read: max_held_bytes */
   bool blocked;        /* the stream takes no more for now */

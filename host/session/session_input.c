@@ -62,6 +62,7 @@ static void take_limits(iotops_session *session, const packet_reply *reply) {
 static void session_state_lost(iotops_session *session) {
   iotops_error err;
 
+  session->state_lost = true;
   session_error(&err, IOTOPS_MQTT_ERROR, -1,
                 "session lost: the broker has no state for \"%s\" any more",
                 session->config.client_id);

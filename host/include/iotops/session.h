@@ -143,6 +143,12 @@ IOTOPS_API void iotops_session_detach(iotops_session *session,
 
 IOTOPS_API iotops_session_state
 iotops_session_get_state(const iotops_session *session);
+
+/*
+** True once the session has ended because the broker, reached again, had no
+** state for it any more: what was queued there is gone.
+*/
+IOTOPS_API bool iotops_session_was_lost(const iotops_session *session);
 IOTOPS_API void iotops_session_get_metrics(const iotops_session *session,
                                            iotops_session_metrics *metrics);
 
