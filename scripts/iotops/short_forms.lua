@@ -6,7 +6,6 @@
 local cache = require "iotops.cache"
 local core = require "iotops.core"
 local patterns = require "iotops.pattern"
-local retry = require "iotops.retry"
 
 local short_forms = {}
 
@@ -145,6 +144,11 @@ end
 
 -- --------------------------------------------------------- declarations --
 
+local function retries(options)
+  return options.on_error ~= nil or options.retries ~= nil or options.retry_pause ~= nil
+    or options.dead_letter ~= nil
+end
+
 ---@param session iotops.Session
 ---@param pattern string
 ---@param options iotops.TelemetryOptions|function
@@ -156,9 +160,12 @@ function short_forms.on_telemetry(session, pattern, options, handler)
   options.topic_pattern = pattern
   options.topic_namespace = options.topic_namespace or state.topic_namespace
   options.serializer = options.serializer or state.serializer
-  options.handler = retry.wrap(options, handler, function(...)
-    return short_forms.send(session, ...)
-  end)
+  options.handler = handler
+  if retries(options) then -- few scripts do: loaded when one does
+    options.handler = require("iotops.retry").wrap(options, handler, function(...)
+      return short_forms.send(session, ...)
+    end)
+  end
   return serve(session:receiver(options))
 end
 
