@@ -65,6 +65,10 @@ static void write_acks(iotops_session *session) {
 void session_outgoing(void *user, const packet *packet, uint64_t end) {
   iotops_session *session = user;
 
+  if (iotops_log_enabled(session->context, IOTOPS_LOG_DEBUG))
+    iotops_log(session->context, IOTOPS_LOG_DEBUG, "session",
+               "sending packet type %d, flags %d, %zu bytes", packet->type,
+               packet->flags, packet->size);
   if (packet->type == PACKET_PUBLISH && (packet->flags & 6) == 0)
     outbox_placed(&session->outbox, end);
 }
