@@ -262,8 +262,10 @@ static observation *new_observation(lua_State *L, iotops_lua *state) {
   *slot = NULL;
   luaL_setmetatable(L, class_name);
   observation *made = iotops_zalloc(state->context, sizeof *made);
-  if (made == NULL)
+  if (made == NULL) {
     luaL_error(L, "out of memory");
+    return NULL;
+  }
   made->state = state;
   made->context = state->context;
   made->last = &made->first;

@@ -155,6 +155,31 @@ function Session:send(pattern, value, options) end
 ---@return iotops.Response response
 function Session:invoke(pattern, value, options) end
 
+--- The state store as this session reaches it.
+---@param options? {on_disconnect: "observe"|"close"|nil}
+---@return iotops.StateStore|nil
+---@return iotops.Error? err
+function Session:state_store(options) end
+
+---@class iotops.MqttMessage
+---@field topic string
+---@field payload string?
+---@field qos 0|1|nil default 1
+---@field retain boolean?
+---@field user_properties iotops.UserData|table<string, string>|nil
+---@field message_expiry integer? seconds
+---@field content_type string?
+---@field format_indicator 0|1|nil
+---@field response_topic string?
+---@field correlation_data string?
+
+--- Publishes a message as it is, or several in this order, and waits for the
+--- broker's reason codes; false in a list: no answer.
+---@param message iotops.MqttMessage|iotops.MqttMessage[]
+---@return integer|(integer|false)[]|nil
+---@return iotops.Error? err
+function Session:publish(message) end
+
 -- ---------------------------------------------------------------- values --
 
 --- Turns values into payloads and back.  Built in: iotops.json, raw, empty.
@@ -347,10 +372,12 @@ function Response:cloud_event() end
 ---@class iotops.ExecutorOptions: iotops.CommandOptions
 ---@field request_topic_pattern string
 ---@field handler iotops.CommandHandler
+---@field raw_timestamp boolean? what `timestamp_text` means is the handler's to say
 
 ---@class iotops.ResponseOptions
 ---@field user_data iotops.UserData|table<string, string>|nil
 ---@field application_error {code: string, payload: string?}|nil
+---@field timestamp string? instead of the clock's; "": none
 ---@field cloud_event iotops.CloudEvent?
 
 ---@alias iotops.CommandHandler fun(value: any, request: iotops.Request): any, iotops.ResponseOptions|any
@@ -365,7 +392,17 @@ function Response:cloud_event() end
 ---@field timestamp string?
 ---@field correlation_id string
 ---@field packet_id integer? with QoS 1
+---@field response_topic string
+---@field timestamp_text string? as it came
 local Request = {}
+
+--- Answers before the handler ends; what it returns is then not looked at.
+---@param value any
+---@param options? iotops.ResponseOptions
+function Request:respond(value, options) end
+
+--- Leaves it unanswered, with a warning in the log.
+function Request:drop() end
 
 --- True once nobody waits for the response any more.
 ---@return boolean
