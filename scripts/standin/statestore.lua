@@ -85,11 +85,11 @@ end
 
 -- Hands the notifications to the session in their order, then looks who is gone.
 local function notify(changes)
-  local messages, clients = {}, {}
+  local messages, clients, registered = {}, {}, store:registered()
   for _, change in ipairs(changes) do
     local observers = store:observers_of(change.key)
     local payload = observers and notification(change)
-    for client, registration in pairs(observers or {}) do
+    for client in pairs(observers or {}) do
       messages[#messages + 1] = {
         topic = ("%s/%s/command/notify/%s"):format(NOTIFICATIONS, hex(client), hex(change.key)),
         payload = payload,
@@ -100,7 +100,7 @@ local function notify(changes)
           { "__ts", change.version }, { "__protVer", "1.0" }, { "__srcId", session:client_id() },
         },
       }
-      clients[#messages] = { client, registration }
+      clients[#messages] = client
     end
   end
   if #messages == 0 then
@@ -113,7 +113,7 @@ local function notify(changes)
   end
   for index, reason in ipairs(reasons) do
     if reason == NO_SUBSCRIBER then
-      store:forget(table.unpack(clients[index]))
+      store:forget(clients[index], registered)
     end
   end
 end

@@ -455,14 +455,21 @@ end
 
 -- ------------------------------------------------------------ observers --
 
---- Who observes a key, and when each has registered.
+--- Who observes a key.
 ---@param key string
 ---@return table<string, integer>? clients
 function Engine:observers_of(key)
   return self.observers[key]
 end
 
---- Forgets what a client that is gone has registered up to `registration`.
+--- The number of the last registration.
+---@return integer
+function Engine:registered()
+  return self.registrations
+end
+
+--- Forgets what a client that is gone has registered up to `registration`: it
+--- may have come back since.
 ---@param client string
 ---@param registration integer
 function Engine:forget(client, registration)
