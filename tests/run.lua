@@ -135,7 +135,7 @@ local function programs()
   }
   for _, storm in ipairs {
     { "protocol in storms", "80" },
-    { "protocol in storms and short of memory", "40", "1", "43" },
+    { "protocol in storms and short of memory", "40", "1", "120", "43" },
   } do
     list[#list + 1] = {
       name = storm[1],

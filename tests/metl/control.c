@@ -253,6 +253,12 @@ static int subscribed(lua_State *L) {
   return 1;
 }
 
+/* packet_count(): of all packets, either way. */
+static int packet_count(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)stub_of(L)->log.count);
+  return 1;
+}
+
 /* trace(): every packet, in order. */
 static int trace(lua_State *L) {
   const metl_case *one = metl_case_of(L);
@@ -330,18 +336,29 @@ static int advance(lua_State *L) {
 }
 
 int luaopen_metl_stub(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"open", open_stub},        {"answer", answer},
-      {"start", start},           {"deliver", deliver},
-      {"fail_every", fail_every}, {"packet_id", fresh_packet_id},
-      {"disconnect", disconnect}, {"relent", relent},
-      {"uuid", make_uuid},        {"next_publish", next_publish},
-      {"next_ack", next_ack},     {"publish_count", publish_count},
-      {"ack_count", ack_count},   {"subscribed", subscribed},
-      {"trace", trace},           {"drain", drain},
-      {"now", get_now},           {"freeze", freeze},
-      {"is_frozen", is_frozen},   {"next_due", next_due},
-      {"advance", advance},       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", open_stub},
+                                       {"answer", answer},
+                                       {"start", start},
+                                       {"deliver", deliver},
+                                       {"fail_every", fail_every},
+                                       {"packet_id", fresh_packet_id},
+                                       {"disconnect", disconnect},
+                                       {"relent", relent},
+                                       {"uuid", make_uuid},
+                                       {"next_publish", next_publish},
+                                       {"next_ack", next_ack},
+                                       {"publish_count", publish_count},
+                                       {"ack_count", ack_count},
+                                       {"subscribed", subscribed},
+                                       {"packet_count", packet_count},
+                                       {"trace", trace},
+                                       {"drain", drain},
+                                       {"now", get_now},
+                                       {"freeze", freeze},
+                                       {"is_frozen", is_frozen},
+                                       {"next_due", next_due},
+                                       {"advance", advance},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

@@ -1,14 +1,14 @@
 --- Random work on both levels: envoys of all kinds on one session, handlers
 --- that take their time or fail, duplicates, refusals, lost connections.
 ---
---- storm.lua [SEEDS [FIRST [FAIL_EVERY]]]: with FAIL_EVERY each of so many
---- allocations of the product fails.  Closes with "N passed, N failed".
+--- storm.lua [SEEDS [FIRST [STEPS [FAIL_EVERY]]]]: with FAIL_EVERY each of so
+--- many allocations of the product fails.  Closes with "N passed, N failed".
 
 package.path = "tests/?.lua;" .. package.path
 
 local runner = require "metl.runner"
 
-local seeds, first, fail_every = ...
+local seeds, first, steps, fail_every = ...
 seeds = math.tointeger(tonumber(seeds or "40"))
 first = math.tointeger(tonumber(first or "1"))
 local passed, failed = 0, 0
@@ -22,7 +22,10 @@ end
 for seed = first, first + seeds - 1 do
   for _, level in ipairs({ "1", "2" }) do
     local report, left = runner.run("tests/metl/storm_case.lua",
-      { seed = tostring(seed), level = level, fail_every = fail_every })
+      {
+        seed = tostring(seed), level = level, steps = steps or "120",
+        fail_every = fail_every,
+      })
     if left and fail_every then
       left = but_subscriptions(left)
     end
