@@ -77,6 +77,8 @@ static iotops_text without_err(iotops_text text) {
   if (text.size < 3 || memcmp(text.data, "ERR", 3) != 0)
     return text;
   size_t at = 3;
+  if (at < text.size && text.data[at] != ':' && text.data[at] != ' ')
+    return text; /* a longer word */
   if (at < text.size && text.data[at] == ':')
     at++;
   if (at < text.size && text.data[at] == ' ')

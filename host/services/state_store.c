@@ -28,7 +28,8 @@ int iotops_state_store_new(iotops_mqtt_client *client,
   snprintf(topic, (size_t)size, format, id);
   self->client = client;
   self->context = context;
-  self->close_on_disconnect = options != NULL && options->close_on_disconnect;
+  if (options != NULL && options->size >= sizeof *options)
+    self->close_on_disconnect = options->close_on_disconnect;
   iotops_command_invoker_options invoker = IOTOPS_COMMAND_INVOKER_OPTIONS_INIT;
   invoker.command_name = text("invoke");
   invoker.request_topic_pattern =
@@ -51,7 +52,9 @@ void iotops_state_store_free(iotops_state_store *store) {
     return;
   store_observe_close(store);
   iotops_command_invoker_free(store->invoker);
-  iotops_free(store->context, store);
+  store->freed = true;
+  if (!store->subscribing)
+    iotops_free(store->context, store);
 }
 
 iotops_context *iotops_state_store_context(const iotops_state_store *store) {
@@ -69,26 +72,34 @@ int store_check_key(iotops_text key, iotops_error *err) {
                                     "a key must have at least one byte");
 }
 
+iotops_store_options store_options_of(const iotops_store_options *given) {
+  iotops_store_options options = IOTOPS_STORE_OPTIONS_INIT;
+  if (given != NULL) /* an older caller's struct is shorter */
+    memcpy(&options, given,
+           given->size < sizeof options ? given->size : sizeof options);
+  return options;
+}
+
 int store_request(iotops_state_store *store, const iotops_text *blobs,
-                  size_t count, const iotops_store_options *options,
-                  bool mutates, store_answer answer, void *user,
+                  size_t count, const iotops_store_options *given,
+                  store_effect effect, store_answer answer, void *user,
                   iotops_error *err) {
+  iotops_store_options options = store_options_of(given);
+  iotops_invoke_options invoke = IOTOPS_INVOKE_OPTIONS_INIT;
+  iotops_user_property pairs[2];
+  char token[IOTOPS_HLC_TEXT_SIZE];
   iotops_text bytes = resp3_write_blobs(store->context, blobs, count);
   if (bytes.data == NULL)
     return iotops_error_memory(err);
-  iotops_invoke_options invoke = IOTOPS_INVOKE_OPTIONS_INIT;
   invoke.payload = iotops_format_payload(IOTOPS_FORMAT_RAW, bytes);
-  iotops_user_property pairs[2];
-  char token[IOTOPS_HLC_TEXT_SIZE];
+  invoke.timeout_us = options.timeout_us;
   invoke.user_data = pairs;
-  if (options != NULL)
-    invoke.timeout_us = options->timeout_us;
-  if (mutates && options != NULL && options->fencing_token != NULL) {
-    size_t size = iotops_hlc_format(options->fencing_token, token);
+  if (effect != STORE_READS && options.fencing_token != NULL) {
+    size_t size = iotops_hlc_format(options.fencing_token, token);
     pairs[invoke.user_data_count++] =
         (iotops_user_property){text("__ft"), {token, size}};
   }
-  if (mutates && options != NULL && options->persist)
+  if (effect == STORE_WRITES && options.persist)
     pairs[invoke.user_data_count++] =
         (iotops_user_property){text("aio-persistence"), text("true")};
   int failed =
@@ -166,8 +177,15 @@ static void answered(void *user, const iotops_response *response,
       result.version = missed ? NULL : response->timestamp;
     }
   }
-  call->done(call->user, err == NULL ? &result : NULL, err);
+  if (call->done != NULL)
+    call->done(call->user, err == NULL ? &result : NULL, err);
   iotops_free(call->context, call);
+}
+
+static store_effect effect_of(verb verb) {
+  if (verb == GET)
+    return STORE_READS;
+  return verb == SET ? STORE_WRITES : STORE_DELETES;
 }
 
 static int start_call(iotops_state_store *store, verb verb,
@@ -180,8 +198,8 @@ static int start_call(iotops_state_store *store, verb verb,
   if (call == NULL)
     return iotops_error_memory(err);
   *call = (store_call){store->context, verb, done, user};
-  if (store_request(store, blobs, count, options, verb != GET, answered, call,
-                    err) != 0) {
+  if (store_request(store, blobs, count, options, effect_of(verb), answered,
+                    call, err) != 0) {
     iotops_free(store->context, call);
     return -1;
   }
@@ -196,25 +214,26 @@ int iotops_store_get(iotops_state_store *store, iotops_text key,
 }
 
 int iotops_store_set(iotops_state_store *store, iotops_text key,
-                     iotops_text value, const iotops_store_options *options,
+                     iotops_text value, const iotops_store_options *given,
                      iotops_store_done done, void *user, iotops_error *err) {
+  iotops_store_options options = store_options_of(given);
   iotops_text blobs[6] = {text("SET"), key, value};
   size_t count = 3;
   char expiry[24];
-  if (options != NULL && options->condition == IOTOPS_STORE_IF_ABSENT)
+  if (options.condition == IOTOPS_STORE_IF_ABSENT)
     blobs[count++] = text("NX");
-  if (options != NULL && options->condition == IOTOPS_STORE_IF_ABSENT_OR_EQUAL)
+  if (options.condition == IOTOPS_STORE_IF_ABSENT_OR_EQUAL)
     blobs[count++] = text("NEX");
-  if (options != NULL && options->expiry_ms != -1) {
-    snprintf(expiry, sizeof expiry, "%lld", (long long)options->expiry_ms);
-    if (options->expiry_ms < 1)
+  if (options.expiry_ms != -1) {
+    snprintf(expiry, sizeof expiry, "%lld", (long long)options.expiry_ms);
+    if (options.expiry_ms < 1)
       return iotops_error_configuration(
           err, "expiry", text(expiry),
           "an expiry must be at least one millisecond, got %s", expiry);
     blobs[count++] = text("PX");
     blobs[count++] = text(expiry);
   }
-  return start_call(store, SET, blobs, count, options, done, user, err);
+  return start_call(store, SET, blobs, count, &options, done, user, err);
 }
 
 int iotops_store_del(iotops_state_store *store, iotops_text key,

@@ -12,7 +12,9 @@
 
 #define STORE_UUID "FA9AE35F-2F64-47CD-9BFF-08E2B32A0FE8"
 
-typedef struct store_key store_key; /* store_observe.c */
+enum { STORE_BUCKETS = 256 };
+
+typedef struct store_key store_key; /* store_key.h */
 
 struct iotops_state_store {
   iotops_mqtt_client *client;      /* borrowed */
@@ -24,22 +26,31 @@ struct iotops_state_store {
   iotops_telemetry_receiver *receiver; /* owned; NULL until the first */
   bool subscribed;                     /* to the notification filter */
   bool subscribing;
-  store_key *keys; /* owned list */
+  bool freed; /* and the memory stays until the subscription is answered */
+  store_key *keys[STORE_BUCKETS]; /* owned, by the hash of their names */
   iotops_mqtt_observer observer;
-  bool was_connected; /* since the observer was registered */
+  unsigned epoch;       /* connections lost so far */
+  iotops_error failure; /* what doomed observations are ended with */
 };
 
-/* The answer to one request: `value` is its first element. */
+/* The answer to one request. */
 typedef void (*store_answer)(void *user, const iotops_response *response,
                              const iotops_error *err);
 
-/*
-** Sends `blobs` as one request with the options' timeout and, when `mutates`,
-** its fencing token and persistence.  Errors of iotops_command_invoke().
-*/
+/* Which of the options go with a request. */
+typedef enum store_effect {
+  STORE_READS,   /* none but the timeout */
+  STORE_DELETES, /* and the fencing token */
+  STORE_WRITES   /* and persistence */
+} store_effect;
+
+/* The options given, or the defaults. */
+iotops_store_options store_options_of(const iotops_store_options *given);
+
+/* Sends `blobs` as one request.  Errors of iotops_command_invoke(). */
 int store_request(iotops_state_store *store, const iotops_text *blobs,
                   size_t count, const iotops_store_options *options,
-                  bool mutates, store_answer answer, void *user,
+                  store_effect effect, store_answer answer, void *user,
                   iotops_error *err);
 
 /* Reads a scalar answer; false with `*err` set for a refusal or a misfit. */

@@ -2,6 +2,7 @@
 
 #include "services/state_store_fields.h"
 #include "services/store_error.h"
+#include "services/store_page.h"
 
 struct iotops_store_scan {
   iotops_context *context;   /* borrowed */
@@ -58,35 +59,90 @@ void iotops_store_scan_free(iotops_store_scan *scan) {
     destroy(scan);
 }
 
-/* Section 3.10, K3: an array of the keys and, when more follow, a token. */
-static bool read_page(iotops_text rest, iotops_text **keys, size_t *count,
-                      iotops_text *token, iotops_context *context) {
+bool store_page_read(iotops_text payload, store_page *page) {
   resp3_value outer;
   resp3_value list;
   resp3_value element;
-  *keys = NULL;
+  iotops_text rest = payload;
   if (!resp3_read(&rest, &outer) || outer.type != RESP3_ARRAY ||
       outer.count < 1 || outer.count > 2)
     return false;
   if (!resp3_read(&rest, &list) || list.type != RESP3_ARRAY)
     return false;
-  /* The count was bounded by the bytes at hand when it was read. */
-  *keys = iotops_resize(context, NULL, (list.count + 1) * sizeof **keys);
-  if (*keys == NULL)
-    return false;
-  *count = list.count;
-  for (size_t i = 0; i < list.count; i++) {
+  *page = (store_page){.rest = rest, .count = list.count};
+  for (size_t i = 0; i < list.count; i++)
     if (!resp3_read(&rest, &element) || element.type != RESP3_BLOB)
       return false;
-    (*keys)[i] = element.text;
-  }
-  *token = (iotops_text){NULL, 0};
   if (outer.count == 2) {
     if (!resp3_read(&rest, &element) || element.type != RESP3_BLOB)
       return false;
-    *token = element.text;
+    page->token = element.text;
   }
   return rest.size == 0;
+}
+
+void store_page_keys(const store_page *page, iotops_text *keys) {
+  iotops_text rest = page->rest;
+  resp3_value element;
+  for (size_t i = 0; i < page->count; i++) {
+    keys[i] = (iotops_text){"", 0};
+    if (resp3_read(&rest, &element))
+      keys[i] = element.text;
+  }
+}
+
+/* Takes a page over; on failure the scan stands where it stood. */
+static int take_page(iotops_store_scan *scan, const iotops_response *response,
+                     iotops_text **keys, size_t *count, iotops_error *err) {
+  iotops_context *context = scan->context;
+  iotops_text payload = response->payload.bytes;
+  iotops_text token = {NULL, 0};
+  resp3_value refusal;
+  store_page page;
+  if (iotops_format_accepts(IOTOPS_FORMAT_RAW, &response->payload, err) != 0)
+    return -1;
+  if (resp3_read_scalar(payload, &refusal) && refusal.type == RESP3_ERROR) {
+    store_error_refused(err, refusal.text);
+    return -1;
+  }
+  if (!store_page_read(payload, &page)) {
+    store_error_unexpected(err, payload);
+    return -1;
+  }
+  /* The count was bounded by the bytes at hand when it was read. */
+  *keys = iotops_resize(context, NULL, (page.count + 1) * sizeof **keys);
+  if (page.token.data != NULL)
+    token = own(context, page.token);
+  if (*keys == NULL || (page.token.data != NULL && token.data == NULL)) {
+    iotops_free(context, *keys);
+    iotops_free(context, (char *)token.data);
+    *keys = NULL;
+    return iotops_error_memory(err);
+  }
+  store_page_keys(&page, *keys);
+  *count = page.count;
+  iotops_free(context, (char *)scan->token.data);
+  scan->token = token;
+  scan->finished = token.data == NULL;
+  return 0;
+}
+
+/* Ends the request in hand; the scan may be gone afterwards. */
+static void end_request(iotops_store_scan *scan, const iotops_text *keys,
+                        size_t count, bool finished, const iotops_error *err) {
+  iotops_store_scan_done done = scan->done;
+  void *user = scan->user;
+  iotops_error cancelled;
+  scan->asking = false;
+  if (scan->freed) {
+    destroy(scan);
+    iotops_error_set(&cancelled, IOTOPS_CANCELLATION, "the scan was ended");
+    err = &cancelled;
+  }
+  if (err != NULL)
+    done(user, NULL, 0, false, err);
+  else
+    done(user, keys, count, finished, NULL);
 }
 
 static void page_answered(void *user, const iotops_response *response,
@@ -96,49 +152,16 @@ static void page_answered(void *user, const iotops_response *response,
   iotops_error failure;
   iotops_text *keys = NULL;
   size_t count = 0;
-  iotops_text token = {NULL, 0};
-  resp3_value refusal;
-  if (err == NULL) {
-    iotops_text payload = response->payload.bytes;
-    if (resp3_read_scalar(payload, &refusal) && refusal.type == RESP3_ERROR) {
-      store_error_refused(&failure, refusal.text);
-      err = &failure;
-    } else if (!read_page(payload, &keys, &count, &token, context)) {
-      store_error_unexpected(&failure, payload);
-      err = &failure;
-    }
+  if (err == NULL && take_page(scan, response, &keys, &count, &failure) != 0) {
+    failure.is_shallow = false;
+    err = &failure;
   }
-  if (err == NULL) {
-    iotops_text kept = {NULL, 0};
-    if (token.data != NULL)
-      kept = own(context, token);
-    if (token.data != NULL && kept.data == NULL) {
-      iotops_error_memory(&failure);
-      err = &failure;
-    } else {
-      iotops_free(context, (char *)scan->token.data);
-      scan->token = kept;
-      scan->finished = token.data == NULL;
-    }
-  }
-  scan->asking = false;
-  bool freed = scan->freed;
-  if (err != NULL)
-    scan->done(scan->user, NULL, 0, false, err);
-  else
-    scan->done(scan->user, keys, count, false, NULL);
+  end_request(scan, keys, count, false, err);
   iotops_free(context, keys);
-  if (freed)
-    destroy(scan);
 }
 
 static void report_end(iotops_task *task) {
-  iotops_store_scan *scan = task->user;
-  scan->asking = false;
-  bool freed = scan->freed;
-  scan->done(scan->user, NULL, 0, true, NULL);
-  if (freed)
-    destroy(scan);
+  end_request(task->user, NULL, 0, true, NULL);
 }
 
 int iotops_store_scan_next(iotops_store_scan *scan,
@@ -159,8 +182,8 @@ int iotops_store_scan_next(iotops_store_scan *scan,
   }
   iotops_text blobs[] = {iotops_text_of("SCAN"), scan->pattern, scan->token};
   size_t count = scan->token.data == NULL ? 2 : 3;
-  if (store_request(scan->store, blobs, count, options, false, page_answered,
-                    scan, err) != 0)
+  if (store_request(scan->store, blobs, count, options, STORE_READS,
+                    page_answered, scan, err) != 0)
     return -1;
   scan->asking = true;
   return 0;

@@ -100,8 +100,11 @@ static int publish(iotops_mqtt_client *client, const iotops_message *message,
   if (made == NULL)
     return -1;
   made->message = iotops_message_copy(client->context, message);
-  if (made->message == NULL)
-    abort();
+  if (made->message == NULL) {
+    stub->operation_count--;
+    free(made);
+    return iotops_error_memory(err);
+  }
   if (stub->automatic)
     stub_answer(made, 0);
   return 0;
@@ -213,7 +216,7 @@ size_t stub_deliver(stub_client *stub, const iotops_message *message) {
     /* A copy that dies with the call, so that late reads are found. */
     iotops_message *copy = iotops_message_copy(stub->client.context, message);
     if (copy == NULL)
-      abort();
+      continue; /* lost on the way, and not acknowledged */
     receiver->on_message(receiver->user, copy, ack);
     iotops_free(stub->client.context, copy);
   }

@@ -73,7 +73,10 @@ typedef struct iotops_leadership_watch iotops_leadership_watch;
 extern "C" {
 #endif
 
-/* Fails with invalid configuration: `position`, `candidate`. */
+/*
+** Makes one, to be freed before its store.  Fails with invalid configuration:
+** `position`, `candidate`.
+*/
 IOTOPS_API int iotops_leader_election_new(
     iotops_state_store *store, const iotops_leader_election_options *options,
     iotops_leader_election **election, iotops_error *err);

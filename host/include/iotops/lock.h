@@ -70,7 +70,10 @@ typedef struct iotops_lock_watch iotops_lock_watch;
 extern "C" {
 #endif
 
-/* Makes a lock.  Fails with invalid configuration: `name`, `holder`. */
+/*
+** Makes a lock, to be freed before its store.  Fails with invalid
+** configuration: `name`, `holder`.
+*/
 IOTOPS_API int iotops_lock_new(iotops_state_store *store,
                                const iotops_lock_options *options,
                                iotops_lock **lock, iotops_error *err);

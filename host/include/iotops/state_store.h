@@ -17,8 +17,9 @@ typedef struct iotops_state_store_options {
   size_t size; /* IOTOPS_STATE_STORE_OPTIONS_INIT */
   /*
   ** What becomes of observations when the connection is lost.  False: after
-  ** the reconnect they are registered again and each key is read, so that
-  ** observers learn where it stands.  True: they end.
+  ** the reconnect they are registered again, which is tried until the store
+  ** answers, and each key is read, so that observers learn where it stands.
+  ** True: they end.
   */
   bool close_on_disconnect;
 } iotops_state_store_options;
@@ -70,9 +71,9 @@ typedef struct iotops_store_change iotops_store_change;
 
 typedef struct iotops_store_notification {
   iotops_text key;
-  bool deleted;      /* else set; expiry counts as deletion */
-  iotops_text value; /* set only */
-  const iotops_hlc *version;
+  bool deleted;              /* else set; expiry counts as deletion */
+  iotops_text value;         /* set only */
+  const iotops_hlc *version; /* NULL: found gone after a reconnect */
 } iotops_store_notification;
 
 /*
@@ -84,7 +85,11 @@ typedef void (*iotops_store_on_change)(
     void *user, iotops_store_change *change,
     const iotops_store_notification *notification);
 
-/* The observation has ended by itself (close_on_disconnect). */
+/*
+** The observation has ended by itself: the connection was lost
+** (close_on_disconnect), the session has ended, or the store refused to
+** register it again.  It must still be given to iotops_store_unobserve().
+*/
 typedef void (*iotops_store_on_end)(void *user);
 
 /* -------------------------------------------------------------- scans -- */
@@ -119,7 +124,8 @@ iotops_state_store_client_id(const iotops_state_store *store);
 
 /*
 ** Fail at once, without calling `done`, with invalid configuration for an
-** empty key (`key`), a bad expiry (`expiry`) or timeout.
+** empty key (`key`), a bad expiry (`expiry`) or timeout (`command_timeout`).
+** `done` may be NULL.
 */
 IOTOPS_API int iotops_store_get(iotops_state_store *store, iotops_text key,
                                 const iotops_store_options *options,
@@ -154,8 +160,10 @@ IOTOPS_API int iotops_store_observe(iotops_state_store *store, iotops_text key,
                                     iotops_error *err);
 
 /*
-** Ends an observation and frees it: no change follows.  `done` (may be NULL)
-** is called once the store has been told, at once when others still observe.
+** Ends an observation and frees it: no change follows.  An observe that was
+** not yet answered completes with a cancellation.  `done` (may be NULL) is
+** called once the store has been told, soon when others still observe.  Fails
+** at once, ending nothing, with invalid configuration (`command_timeout`).
 */
 IOTOPS_API int iotops_store_unobserve(iotops_store_observation *observation,
                                       const iotops_store_options *options,
@@ -172,7 +180,8 @@ IOTOPS_API int iotops_store_scan_new(iotops_state_store *store,
 
 /*
 ** Asks for the next page.  One at a time: invalid state while one is asked
-** for.  After a failure the same page can be asked for again.
+** for.  After a failure the same page can be asked for again.  Freeing the
+** scan meanwhile completes it with a cancellation, when it is answered.
 */
 IOTOPS_API int iotops_store_scan_next(iotops_store_scan *scan,
                                       const iotops_store_options *options,
