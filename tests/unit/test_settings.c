@@ -36,8 +36,10 @@ static const char *lookup(void *user, const char *name) {
 static int make_fixture(void **state) {
   fixture *f = calloc(1, sizeof *f);
   *state = f;
+  if (f == NULL)
+    return -1;
   strcpy(f->folder, "/tmp/iotops-settings-XXXXXX");
-  if (f == NULL || mkdtemp(f->folder) == NULL ||
+  if (mkdtemp(f->folder) == NULL ||
       iotops_context_new(NULL, &f->context, NULL) != 0)
     return -1;
   f->settings = iotops_settings_new(f->context);
