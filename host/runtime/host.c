@@ -43,6 +43,7 @@ static int set_limits(host *host, iotops_error *err) {
   if (set_limit(host, "receive_max", "65535", HOST_RECEIVE_MAX, err) != 0 ||
       set_limit(host, "receive_packet_size_max", "0", HOST_PACKET_MAX, err) !=
           0 ||
+      set_limit(host, "max_unacked", "0", HOST_UNACKED_MAX, err) != 0 ||
       set_limit(host, "max_held_bytes", "0", HOST_HELD_MAX, err) != 0)
     return -1;
   return 0;

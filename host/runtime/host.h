@@ -23,6 +23,12 @@ enum {
   HOST_DRAIN_MS = 20000,
   HOST_GRANT_TIMEOUT_MS = 10000,
   HOST_RECEIVE_MAX = 1000,
+  /*
+  ** mosquitto 2.0.11 exceeds Receive Maximum when much has queued up.  Giving
+  ** up the connection would have it send the same again, without end; what is
+  ** held stays bounded by HOST_HELD_MAX.
+  */
+  HOST_UNACKED_MAX = 65535,
   HOST_PACKET_MAX = 4 * 1024 * 1024,
   HOST_HELD_MAX = 64 * 1024 * 1024
 };

@@ -5,11 +5,10 @@
 
 enum { FIRST_CAPACITY = 64 };
 
-void ack_queue_init(ack_queue *queue, iotops_context *context,
-                    uint16_t receive_max) {
+void ack_queue_init(ack_queue *queue, iotops_context *context, uint16_t limit) {
   memset(queue, 0, sizeof *queue);
   queue->context = context;
-  queue->limit = receive_max;
+  queue->limit = limit;
 }
 
 static ack_entry *entry_at(const ack_queue *queue, uint32_t seq) {

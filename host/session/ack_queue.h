@@ -8,7 +8,7 @@
 ** is emptied and the epoch moves on: shares of an older epoch are stale, and
 ** settling them does nothing.
 **
-** The ring grows by doubling up to receive_max and never shrinks: once it has
+** The ring grows by doubling up to its limit and never shrinks: once it has
 ** held as much as it will hold, nothing allocates any more.
 */
 #ifndef IOTOPS_SESSION_ACK_QUEUE_H
@@ -41,12 +41,11 @@ typedef struct ack_queue {
 typedef enum ack_entry_result {
   ACK_ENTERED,
   ACK_DUPLICATE, /* the id is pending: the same delivery again, or an error */
-  ACK_FULL,      /* the broker ignores receive_max */
+  ACK_FULL,      /* the limit is reached */
   ACK_NO_MEMORY
 } ack_entry_result;
 
-void ack_queue_init(ack_queue *queue, iotops_context *context,
-                    uint16_t receive_max);
+void ack_queue_init(ack_queue *queue, iotops_context *context, uint16_t limit);
 void ack_queue_free(ack_queue *queue);
 
 /* The connection has ended: empties the queue. */

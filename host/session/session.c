@@ -259,7 +259,7 @@ int iotops_session_new(iotops_context *context,
   session->filter.connect = &session->connect;
   session->filter.outgoing = session_outgoing;
   session->filter.user = session;
-  ack_queue_init(&session->acks, context, session->config.receive_max);
+  ack_queue_init(&session->acks, context, session->config.max_unacked);
   if (!dispatcher_init(&session->dispatcher, context)) {
     iotops_error_memory(err);
     goto failed;

@@ -45,6 +45,10 @@ int session_config_init(session_config *config, iotops_context *context,
       (uint32_t)settings_number(settings, SETTING_SESSION_EXPIRY);
   config->receive_max =
       (uint16_t)settings_number(settings, SETTING_RECEIVE_MAX);
+  config->max_unacked =
+      (uint16_t)settings_number(settings, SETTING_MAX_UNACKED);
+  if (config->max_unacked < config->receive_max)
+    config->max_unacked = config->receive_max;
   config->packet_size_max =
       (uint32_t)settings_number(settings, SETTING_RECEIVE_PACKET_SIZE_MAX);
   config->connection_timeout_ms =

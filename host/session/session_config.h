@@ -16,7 +16,8 @@ typedef struct session_config {
   bool clean_start;
   uint16_t keep_alive_s;
   uint32_t session_expiry_s;
-  uint16_t receive_max;
+  uint16_t receive_max;     /* what the broker is asked for */
+  uint16_t max_unacked;     /* what it may send; >= receive_max */
   uint32_t packet_size_max; /* 0: none */
   uint64_t connection_timeout_ms;
   uint64_t ping_timeout_ms;

@@ -65,14 +65,15 @@ struct iotops_session {
   iotops_stream *stream; /* owned; NULL: none */
   iotops_stream_events stream_events;
 
-  bool connected;      /* CONNACK received, not lost yet */
-  bool ever_connected; /* some CONNACK was received: Clean Start 0 from now */
-  bool state_lost;     /* the broker had no state for us any more */
-  bool turning;        /* packets are being handled */
-  bool paused;         /* the stream is not read: max_held_bytes */
-  bool blocked;        /* the stream takes no more for now */
-  bool parting;        /* a last packet must still leave when closing */
-  size_t handed_on;    /* bytes given to the engine since it was pumped */
+  bool connected;        /* CONNACK received, not lost yet */
+  bool ever_connected;   /* some CONNACK was received: Clean Start 0 from now */
+  bool state_lost;       /* the broker had no state for us any more */
+  bool turning;          /* packets are being handled */
+  bool paused;           /* the stream is not read: max_held_bytes */
+  bool blocked;          /* the stream takes no more for now */
+  uint32_t excess_epoch; /* connection whose excess over receive_max was told */
+  bool parting;          /* a last packet must still leave when closing */
+  size_t handed_on;      /* bytes given to the engine since it was pumped */
   uint64_t last_write_ms;
   uint64_t connected_at_ms;
   bool awaiting_pong;

@@ -163,6 +163,21 @@ static void deliver(iotops_session *session, const iotops_message *message) {
   }
 }
 
+/*
+** Some brokers send what has queued up regardless of Receive Maximum
+** (mosquitto 2.0.11, after the first PUBACK).
+*/
+static void tell_excess(iotops_session *session) {
+  if (session->acks.count <= session->config.receive_max ||
+      session->excess_epoch == session->acks.epoch)
+    return;
+  session->excess_epoch = session->acks.epoch;
+  iotops_log(session->context, IOTOPS_LOG_WARN, "session",
+             "the broker ignores Receive Maximum: more than %u messages are "
+             "not acknowledged yet",
+             session->config.receive_max);
+}
+
 static void on_publish(iotops_session *session, const packet *packet) {
   iotops_message message;
   int rc = packet_decode_publish(packet, session->config.version,
@@ -186,6 +201,7 @@ static void on_publish(iotops_session *session, const packet *packet) {
   }
   switch (ack_queue_enter(&session->acks, message.packet_id, packet->size)) {
   case ACK_ENTERED:
+    tell_excess(session);
     deliver(session, &message);
     break;
   case ACK_DUPLICATE:

@@ -79,6 +79,7 @@ typedef enum publish_queue_full_mode {
     NULL, NULL)                                                                \
   X(MAX_INFLIGHT, "max_inflight", INTEGER, 1, 65535, "65535", NULL, NULL,      \
     NULL)                                                                      \
+  X(MAX_UNACKED, "max_unacked", INTEGER, 0, 65535, "0", NULL, NULL, NULL)      \
   X(MAX_HELD_BYTES, "max_held_bytes", INTEGER, 0, INT64_MAX, "0", NULL, NULL,  \
     NULL)                                                                      \
   X(AIO_BROKER_FEATURES, "aio_broker_features", BOOL, 0, 1, "true", NULL,      \

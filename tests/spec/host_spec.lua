@@ -19,6 +19,48 @@ describe("iotops run", function()
     place = nil
   end)
 
+  it("handles each message once over restarts under 1 000 messages a second", function()
+    place = hosting.place()
+    local script = place:script("work", [[
+      local iotops = require "iotops"
+      local notes = assert(io.open("FOLDER/done", "a"))
+      notes:setvbuf("line")
+      iotops.on_telemetry("work", function(value)
+        iotops.sleep(0.0005) -- so that some are in hand when it is told to stop
+        notes:write(value.n, "\n")
+      end)
+    ]])
+    local host = place:run { script }
+    local publisher = process.start({ "mosquitto_pub", "-V", "5", "-q", "1", "-l", "-p",
+      tostring(place.broker.port), "-t", "work" }, { stdin = true })
+    local sent, began, timer = 0, uv.hrtime(), uv.new_timer()
+    timer:start(10, 10, function()
+      local lines = {}
+      while sent < (uv.hrtime() - began) // 1000000 do
+        sent = sent + 1
+        lines[#lines + 1] = ('{"n":%d}\n'):format(sent)
+      end
+      if #lines > 0 then publisher:write(table.concat(lines)) end
+    end)
+    for _ = 1, 4 do
+      process.pass(0.4)
+      hosting.stop(host)
+      host = place:run { script }
+    end
+    timer:close()
+    publisher:write(nil)
+    assert.equal(0, (publisher:wait(10)))
+    place:await_notes("done", sent, 20)
+    process.pass(0.2)
+    local seen = {}
+    for _, n in ipairs(place:noted("done")) do
+      assert.is_nil(seen[n], "handled twice: " .. n)
+      seen[n] = true
+    end
+    for n = 1, sent do assert.is_true(seen[tostring(n)], "lost: " .. n) end
+    hosting.stop(host)
+  end)
+
   it("finishes running handlers before it leaves", function()
     place = hosting.place { log_all = true }
     local script = place:script("slow", NOTES .. [[

@@ -126,6 +126,22 @@ static void more_than_receive_max_is_refused(void **state) {
   finish(owner);
 }
 
+static void a_broker_may_be_suffered_to_exceed_receive_max(void **state) {
+  static const setting settings[] = {
+      {"receive_max", "2"}, {"max_unacked", "3"}, {0}};
+  owner *owner = connected_with(settings);
+
+  (void)state;
+  receive(owner, "a");
+  for (uint16_t id = 1; id <= 3; id++)
+    broker_publish(owner->broker, "a", 1, false, id, "x");
+  drain(owner);
+  assert_int_equal(owner->received, 3);
+  broker_publish(owner->broker, "a", 1, false, 4, "x");
+  assert_int_equal(broker_expect(owner->broker, 14)->bytes[2], 0x93);
+  finish(owner);
+}
+
 static void hostile_packets_are_refused_with_their_code(void **state) {
   static const struct {
     uint8_t bytes[16];
@@ -375,6 +391,7 @@ int main(void) {
       cmocka_unit_test(a_late_ack_of_an_old_connection_is_dropped),
       cmocka_unit_test(a_redelivery_of_a_pending_packet_is_ignored),
       cmocka_unit_test(more_than_receive_max_is_refused),
+      cmocka_unit_test(a_broker_may_be_suffered_to_exceed_receive_max),
       cmocka_unit_test(hostile_packets_are_refused_with_their_code),
       cmocka_unit_test(a_stream_cut_at_any_byte_delivers_the_same),
       cmocka_unit_test(reading_stops_while_too_much_is_held),

@@ -120,6 +120,7 @@ static void settings_begin_at_their_defaults(void **state) {
   expect_text(f, "publish_queue_qos1", "100");
   expect_text(f, "publish_queue_full", "wait");
   expect_text(f, "max_inflight", "65535");
+  expect_text(f, "max_unacked", "0");
   expect_text(f, "max_held_bytes", "0");
   expect_text(f, "sat_debounce", "1000");
   expect_text(f, "aio_broker_features", "true");
