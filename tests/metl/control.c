@@ -144,10 +144,23 @@ static int fresh_packet_id(lua_State *L) {
   return 1;
 }
 
-/* disconnect(say): with a DISCONNECT packet where there are packets. */
+/*
+** disconnect(say, most): with a DISCONNECT packet, after at most so many bytes
+** (nil: all that were sent), where there are packets and bytes.
+*/
 static int disconnect(lua_State *L) {
   metl_stub *stub = stub_of(L);
-  stub->ops->disconnect(stub, lua_toboolean(L, 1));
+  lua_Integer most = luaL_optinteger(L, 2, -1);
+  stub->ops->disconnect(stub, lua_toboolean(L, 1),
+                        most < 0 ? SIZE_MAX : (size_t)most);
+  return 0;
+}
+
+/* throttle(in, out): bytes at a time, where there are bytes; 0: any. */
+static int throttle(lua_State *L) {
+  metl_stub *stub = stub_of(L);
+  stub->ops->throttle(stub, (size_t)luaL_checkinteger(L, 1),
+                      (size_t)luaL_checkinteger(L, 2));
   return 0;
 }
 
@@ -343,6 +356,7 @@ int luaopen_metl_stub(lua_State *L) {
                                        {"fail_every", fail_every},
                                        {"packet_id", fresh_packet_id},
                                        {"disconnect", disconnect},
+                                       {"throttle", throttle},
                                        {"relent", relent},
                                        {"uuid", make_uuid},
                                        {"next_publish", next_publish},

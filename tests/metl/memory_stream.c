@@ -11,7 +11,8 @@ struct metl_stream {
   iotops_stream_events events;
   metl_bytes unread;
   bool ended, paused;
-  iotops_task opened, readable;
+  size_t taken; /* bytes written in this turn */
+  iotops_task opened, readable, writable;
 };
 
 static void tell_opened(iotops_task *task) {
@@ -26,16 +27,27 @@ static void tell_readable(iotops_task *task) {
   }
 }
 
+static void tell_writable(iotops_task *task) {
+  metl_stream *stream = task->user;
+  stream->taken = 0;
+  stream->events.writable(stream->events.user);
+}
+
 static ptrdiff_t read_some(iotops_stream *base, void *bytes, size_t size) {
   metl_stream *stream = (metl_stream *)base;
   if (stream->unread.size == 0) {
     return stream->ended ? IOTOPS_STREAM_END : IOTOPS_STREAM_AGAIN;
   }
+  size_t limit = stream->wire->read_limit;
   if (size > stream->unread.size) {
     size = stream->unread.size;
   }
+  if (limit > 0 && size > limit) {
+    size = limit;
+  }
   memcpy(bytes, stream->unread.data, size);
   metl_bytes_drop(&stream->unread, size);
+  stream->wire->moved += size;
   if (stream->unread.size > 0 || stream->ended) {
     iotops_task_soon(stream->context, &stream->readable);
   }
@@ -45,7 +57,14 @@ static ptrdiff_t read_some(iotops_stream *base, void *bytes, size_t size) {
 static ptrdiff_t write_some(iotops_stream *base, const void *bytes,
                             size_t size) {
   metl_stream *stream = (metl_stream *)base;
-  if (!stream->ended) {
+  size_t limit = stream->wire->write_limit;
+  if (limit > 0 && size > limit - stream->taken) {
+    size = limit - stream->taken;
+    iotops_task_soon(stream->context, &stream->writable);
+  }
+  stream->taken += limit > 0 ? size : 0;
+  stream->wire->moved += size;
+  if (size > 0 && !stream->ended) {
     stream->wire->written(stream->wire->user, bytes, size);
   }
   return (ptrdiff_t)size;
@@ -73,6 +92,7 @@ static void close_stream(iotops_stream *base, bool graceful) {
   stream->wire->closed(stream->wire->user);
   iotops_task_cancel(stream->context, &stream->opened);
   iotops_task_cancel(stream->context, &stream->readable);
+  iotops_task_cancel(stream->context, &stream->writable);
   metl_bytes_free(&stream->unread);
   free(stream);
 }
@@ -98,7 +118,8 @@ static int open_stream(void *user, iotops_context *context,
                           .context = context,
                           .events = *events,
                           .opened = {.run = tell_opened, .user = opened},
-                          .readable = {.run = tell_readable, .user = opened}};
+                          .readable = {.run = tell_readable, .user = opened},
+                          .writable = {.run = tell_writable, .user = opened}};
   wire->stream = opened;
   *stream = &opened->base;
   wire->opened(wire->user);
@@ -118,9 +139,12 @@ void metl_wire_send(metl_wire *wire, const void *bytes, size_t size) {
   }
 }
 
-void metl_wire_end(metl_wire *wire) {
+void metl_wire_end(metl_wire *wire, size_t most) {
   metl_stream *stream = wire->stream;
   if (stream) {
+    if (stream->unread.size > most) {
+      stream->unread.size = most;
+    }
     stream->ended = true;
     iotops_task_soon(stream->context, &stream->readable);
   }

@@ -20,6 +20,9 @@ typedef struct metl_wire {
   void (*closed)(void *user); /* by the client */
   void *user;
   metl_stream *stream; /* owned by the client; NULL: none is open */
+  /* The most bytes that one read gives, and one turn takes; 0: any. */
+  size_t read_limit, write_limit;
+  size_t moved; /* bytes, either way, of all streams */
 } metl_wire;
 
 /* The transport over `wire`, which must outlive its users. */
@@ -28,7 +31,10 @@ iotops_transport metl_wire_transport(metl_wire *wire);
 /* Gives the client bytes to read; without a stream they are lost. */
 void metl_wire_send(metl_wire *wire, const void *bytes, size_t size);
 
-/* The client meets the end of the stream after what was sent before. */
-void metl_wire_end(metl_wire *wire);
+/*
+** The client meets the end of the stream after at most `most` of the bytes
+** that it has not read yet.
+*/
+void metl_wire_end(metl_wire *wire, size_t most);
 
 #endif

@@ -256,7 +256,13 @@ local function refuse()
 end
 
 local function disconnect()
-  stub.disconnect(one_in(2))
+  stub.disconnect(one_in(2), one_in(2) and random(0, 100) or nil)
+end
+
+-- Packets come and go in pieces.
+local function throttle()
+  stub.throttle(one_in(2) and 0 or random(1, 9),
+    one_in(2) and 0 or random(1, 9))
 end
 
 local function pass_time()
@@ -266,7 +272,7 @@ end
 local actions = {
   new_request, new_request, old_request, telemetry, telemetry, send, invoke,
   invoke, answer, answer, answer, come, go, crowd, crowd, call_passing,
-  refuse, disconnect, pass_time, pass_time,
+  refuse, disconnect, throttle, pass_time, pass_time,
 }
 
 -- --------------------------------------------------------------- checks --
@@ -317,6 +323,7 @@ local function run()
     end
   end
   stub.fail_every(0)
+  stub.throttle(0, 0)
   bench.release()
   bench.sleep(200000) -- a reconnection may be a minute away
   bench.release()

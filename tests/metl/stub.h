@@ -38,10 +38,13 @@ typedef struct metl_stub_ops {
   /* Hands the client a message, once it is connected; copies it. */
   void (*deliver)(metl_stub *stub, const iotops_message *message);
   /*
-  ** Ends the connection, with a DISCONNECT where `say` asks for one; a new
+  ** Ends the connection, with a DISCONNECT where `say` asks for one, after at
+  ** most `most` of the bytes that are on their way to the client; a new
   ** connection is accepted at once.
   */
-  void (*disconnect)(metl_stub *stub, bool say);
+  void (*disconnect)(metl_stub *stub, bool say, size_t most);
+  /* The most bytes that a read gives and a turn takes; 0: any. */
+  void (*throttle)(metl_stub *stub, size_t in, size_t out);
   /* Acknowledges the publishes that were left unanswered on purpose. */
   void (*relent)(metl_stub *stub);
   /* What is left over, as text added to `report`. */

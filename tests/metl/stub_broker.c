@@ -249,7 +249,7 @@ static void on_packet(stub_broker *broker, uint8_t header,
     metl_log_add(&broker->stub.log, METL_DISCONNECT, true, "DISCONNECT",
                  now(broker))
         ->reason_code = mqtt_more(&content) ? content.at[0] : 0;
-    metl_wire_end(&broker->wire);
+    metl_wire_end(&broker->wire, SIZE_MAX);
     break;
   default:
     broker->malformed = true;
@@ -303,13 +303,15 @@ static iotops_mqtt_client *get_client(metl_stub *stub) {
 ** the loop has to turn until nothing comes out any more.
 */
 static void drain(metl_stub *stub) {
+  const stub_broker *broker = (stub_broker *)stub;
   int quiet = 0;
   for (int turn = 0; turn < MAX_TURNS && quiet < MAX_QUIET_TURNS; turn++) {
-    size_t before = stub->log.count;
+    size_t before = stub->log.count + broker->wire.moved;
     iotops_context_drain(stub->context);
     iotops_context_run_once(stub->context, false);
     iotops_context_drain(stub->context);
-    quiet = stub->log.count == before ? quiet + 1 : 0;
+    bool moved = stub->log.count + broker->wire.moved != before;
+    quiet = moved ? 0 : quiet + 1;
   }
 }
 
@@ -341,7 +343,7 @@ static void deliver(metl_stub *stub, const iotops_message *message) {
   broker->outbox[broker->outbox_count++] = metl_message_copy(message);
 }
 
-static void disconnect(metl_stub *stub, bool say) {
+static void disconnect(metl_stub *stub, bool say, size_t most) {
   static const uint8_t shutting_down[] = {MQTT_DISCONNECT << 4, 2, 0x8b, 0};
   stub_broker *broker = (stub_broker *)stub;
   if (say) {
@@ -349,8 +351,14 @@ static void disconnect(metl_stub *stub, bool say) {
   }
   metl_log_add(&stub->log, METL_DISCONNECT, false, "the connection ends",
                now(broker));
-  metl_wire_end(&broker->wire);
+  metl_wire_end(&broker->wire, most);
   connection_over(broker);
+}
+
+static void throttle(metl_stub *stub, size_t in, size_t out) {
+  stub_broker *broker = (stub_broker *)stub;
+  broker->wire.read_limit = in;
+  broker->wire.write_limit = out;
 }
 
 static void relent(metl_stub *stub) {
@@ -451,6 +459,7 @@ metl_stub *metl_stub_broker_new(iotops_context *context, metl_clock *clock,
                                     .drain = drain,
                                     .deliver = deliver,
                                     .disconnect = disconnect,
+                                    .throttle = throttle,
                                     .relent = relent,
                                     .leftovers = leftovers,
                                     .free = free_broker};

@@ -501,9 +501,16 @@ static void deliver(metl_stub *stub, const iotops_message *message) {
   iotops_task_soon(stub->context, &session->receive);
 }
 
-static void disconnect(metl_stub *stub, bool say) {
+static void disconnect(metl_stub *stub, bool say, size_t most) {
   (void)say;
+  (void)most;
   iotops_task_soon(stub->context, &((stub_session *)stub)->cut);
+}
+
+static void throttle(metl_stub *stub, size_t in, size_t out) {
+  (void)stub;
+  (void)in;
+  (void)out;
 }
 
 static void relent(metl_stub *stub) {
@@ -572,6 +579,7 @@ metl_stub *metl_stub_session_new(iotops_context *context, metl_clock *clock,
                                          .drain = drain,
                                          .deliver = deliver,
                                          .disconnect = disconnect,
+                                         .throttle = throttle,
                                          .relent = relent,
                                          .leftovers = leftovers,
                                          .free = free_session};
