@@ -34,6 +34,9 @@ describe("iotops run", function()
     local publisher = process.start({ "mosquitto_pub", "-V", "5", "-q", "1", "-l", "-p",
       tostring(place.broker.port), "-t", "work" }, { stdin = true })
     local sent, began, timer = 0, uv.hrtime(), uv.new_timer()
+    finally(function()
+      if not timer:is_closing() then timer:close() end
+    end)
     timer:start(10, 10, function()
       local lines = {}
       while sent < (uv.hrtime() - began) // 1000000 do

@@ -32,6 +32,9 @@ describe("reloading a script", function()
       tostring(place.broker.port), "-t", "work" }, { stdin = true })
     local sent, flowing = 0, true
     local began, timer = uv.hrtime(), uv.new_timer()
+    finally(function()
+      if not timer:is_closing() then timer:close() end
+    end)
     timer:start(10, 10, function()
       -- What is due by the clock, so that a slow machine gets the same rate.
       local due = (uv.hrtime() - began) // 1000000
