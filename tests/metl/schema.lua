@@ -194,6 +194,7 @@ local function prologue(more)
       ["subscribe"] = answers,
       ["unsubscribe"] = answers,
     })),
+    ["countdown-events"] = optional(names_to(whole)),
     ["catch"] = optional(catch),
   }, more))
 end
@@ -295,8 +296,12 @@ local function actions(kinds)
   end)
 end
 
-local subscribed = { ["subscribed-topics"] = optional(list(text)) }
-local acks = { ["acknowledgement-count"] = maybe_whole }
+-- What can be checked of every envoy.
+local any_envoy = {
+  ["subscribed-topics"] = optional(list(text)),
+  ["acknowledgement-count"] = maybe_whole,
+  ["catch"] = optional(catch),
+}
 
 -- Entries are found by correlation data, or by the order of sending.
 local function publications(more)
@@ -332,13 +337,12 @@ local cloud_event = map({
 local counts = optional(names_to(whole))
 
 local epilogues = {
-  CommandExecutor = joined(subscribed, acks, correlated, {
+  CommandExecutor = joined(any_envoy, correlated, {
     ["execution-count"] = maybe_whole,
     ["execution-counts"] = counts,
-    ["catch"] = optional(catch),
   }),
-  CommandInvoker = joined(subscribed, acks, correlated),
-  TelemetryReceiver = joined(subscribed, acks, {
+  CommandInvoker = joined(any_envoy, correlated),
+  TelemetryReceiver = joined(any_envoy, correlated, {
     ["telemetry-count"] = maybe_whole,
     ["telemetry-counts"] = counts,
     ["received-telemetries"] = optional(list(map({
@@ -348,9 +352,8 @@ local epilogues = {
       ["source-index"] = maybe_whole,
       ["cloud-event"] = optional(cloud_event),
     }))),
-    ["catch"] = optional(catch),
   }),
-  TelemetrySender = publications({}),
+  TelemetrySender = joined(any_envoy, publications({})),
 }
 
 --- Suites by the name of their folder: which list of envoys a prologue has,
@@ -363,10 +366,7 @@ schema.suites = {
 }
 
 local prologues = {
-  CommandExecutor = prologue({
-    ["executors"] = list(executor),
-    ["countdown-events"] = optional(names_to(whole)),
-  }),
+  CommandExecutor = prologue({ ["executors"] = list(executor) }),
   CommandInvoker = prologue({ ["invokers"] = list(invoker) }),
   TelemetryReceiver = prologue({ ["receivers"] = list(receiver) }),
   TelemetrySender = prologue({ ["senders"] = list(sender) }),
