@@ -13,6 +13,7 @@
 #include "commands/command.h"
 #include "commands/dev_record.h"
 #include "commands/serve.h"
+#include "commands/standins.h"
 
 enum {
   DEV_BROKER_ONLY = SERVE_OPTION_END,
@@ -23,7 +24,8 @@ enum {
   DEV_BROKER_LOG_TYPE,
   DEV_BROKER_LINE,
   DEV_NAGLE,
-  DEV_PRIVATE
+  DEV_PRIVATE,
+  DEV_WITHOUT
 };
 
 enum { DEV_LINES = 32 };
@@ -37,22 +39,28 @@ typedef struct dev {
   bool broker_only;
   bool private; /* not written down for the tools */
   struct broker running;
+  standins standins;
   host *host; /* NULL when there is none */
 } dev;
 
 static void print_help(void) {
   printf(
       "iotops dev -- run scripts against a private broker\n\n"
-      "usage: iotops dev [OPTION...] FILE|FOLDER...\n"
+      "usage: iotops dev [OPTION...] [FILE|FOLDER...]\n"
       "       iotops dev --broker-only [OPTION...]\n\n"
       "Starts a mosquitto on a free port of 127.0.0.1, runs the scripts "
       "against "
       "it like\n"
-      "`iotops run`, and takes the broker down at the end.  `iotops send`, "
-      "`iotops invoke`\n"
-      "and `iotops watch` find it by themselves while no AIO_* broker is "
-      "configured.\n\n%s\n"
-      "  --broker-only            the broker alone, without scripts\n"
+      "`iotops run`, and takes the broker down at the end.  Beside it runs a "
+      "stand-in for\n"
+      "the state store.  Without scripts it is just the broker and the "
+      "stand-in.  `iotops\n"
+      "send`, `invoke`, `watch`, `kv` and `lock` find them by themselves "
+      "while no AIO_*\n"
+      "broker is configured.\n\n%s\n"
+      "  --broker-only            the broker alone, without anything else\n"
+      "  --without NAME           without the stand-in of this name: "
+      "statestore\n"
       "  --port PORT              its port (a free one)\n"
       "  --folder FOLDER          keep what it stores here (a temporary "
       "folder,\n"
@@ -109,6 +117,11 @@ static int take_option(dev *dev, int option, const char *value) {
   case DEV_PRIVATE:
     dev->private = true;
     break;
+  case DEV_WITHOUT:
+    if (!standins_without(&dev->standins, value))
+      return command_usage_error("dev", "there is no stand-in called %s",
+                                 value);
+    break;
   default:
     return serve_option("dev", &dev->serve, option, value);
   }
@@ -132,7 +145,7 @@ static int write_port(const dev *dev, iotops_error *err) {
 
 static void announce(const dev *dev) {
   printf("broker:  mosquitto on 127.0.0.1 port %u, log %s\n"
-         "tools:   iotops watch '#'\n"
+         "tools:   iotops watch '#'; iotops kv set a 1\n"
          "others:  mosquitto_pub -V 5 -p %u ...\n"
          "scripts: AIO_BROKER_HOSTNAME=127.0.0.1 AIO_BROKER_TCP_PORT=%u "
          "AIO_MQTT_USE_TLS=false \\\n"
@@ -152,6 +165,7 @@ static void report_death(dev *dev, const char *why) {
 static void child_ended(void *user) {
   dev *dev = user;
   char why[64];
+  standins_look(&dev->standins);
   if (!broker_ended(&dev->running, why, sizeof why))
     return;
   report_death(dev, why);
@@ -174,6 +188,7 @@ static int wait_alone(dev *dev) {
       report_death(dev, why);
       return COMMAND_REFUSED;
     }
+    standins_look(&dev->standins);
     if (sigwait(&set, &number) == 0 && (number == SIGTERM || number == SIGINT))
       return COMMAND_DONE;
   }
@@ -207,6 +222,18 @@ static int configure(dev *dev, iotops_error *err) {
   return serve_settings(&dev->serve, dev->host, err);
 }
 
+/* The stand-ins serve before anybody is told where the broker is. */
+static int start_broker(dev *dev, iotops_error *err) {
+  if (broker_start(&dev->broker, &dev->running, err) != 0)
+    return -1;
+  if (!dev->broker_only &&
+      standins_start(&dev->standins, &dev->running, err) != 0)
+    return -1;
+  if (write_port(dev, err) != 0)
+    return -1;
+  return dev->private ? 0 : dev_record_write(&dev->running, err);
+}
+
 static int serve(dev *dev, int path_count, char **paths) {
   iotops_error err;
   dev->serve.host.child = child_ended;
@@ -218,10 +245,7 @@ static int serve(dev *dev, int path_count, char **paths) {
     if (host_add(dev->host, paths[i], &err) != 0)
       goto failed;
   /* The broker comes last: a mistake in the arguments needs none. */
-  if (broker_start(&dev->broker, &dev->running, &err) != 0 ||
-      write_port(dev, &err) != 0 ||
-      (!dev->private && dev_record_write(&dev->running, &err) != 0) ||
-      configure(dev, &err) != 0)
+  if (start_broker(dev, &err) != 0 || configure(dev, &err) != 0)
     goto failed;
   announce(dev);
   err.kind = IOTOPS_NO_ERROR;
@@ -238,9 +262,7 @@ done:
 
 static int serve_broker(dev *dev) {
   iotops_error err;
-  if (broker_start(&dev->broker, &dev->running, &err) != 0 ||
-      write_port(dev, &err) != 0 ||
-      (!dev->private && dev_record_write(&dev->running, &err) != 0)) {
+  if (start_broker(dev, &err) != 0) {
     command_report(&err);
     return COMMAND_USAGE;
   }
@@ -260,6 +282,7 @@ int command_dev(int argc, char **argv) {
       {"broker-line", required_argument, NULL, DEV_BROKER_LINE},
       {"nagle", no_argument, NULL, DEV_NAGLE},
       {"private", no_argument, NULL, DEV_PRIVATE},
+      {"without", required_argument, NULL, DEV_WITHOUT},
       {0}};
   dev dev = {.serve = SERVE_OPTIONS_INIT};
   int option = 0;
@@ -275,17 +298,16 @@ int command_dev(int argc, char **argv) {
     if (take_option(&dev, option, optarg) != COMMAND_DONE)
       return COMMAND_USAGE;
   }
-  if (dev.broker_only != (optind == argc))
-    return command_usage_error(
-        "dev", dev.broker_only ? "--broker-only takes no scripts"
-                               : "it needs a script or a folder of scripts");
+  if (dev.broker_only && optind < argc)
+    return command_usage_error("dev", "--broker-only takes no scripts");
   dev_record_clean();
   /* From here on no signal ends us without our taking the broker down. */
   block_signals();
-  int status = dev.broker_only ? serve_broker(&dev)
-                               : serve(&dev, argc - optind, argv + optind);
+  int status = optind == argc ? serve_broker(&dev)
+                              : serve(&dev, argc - optind, argv + optind);
   if (!dev.private)
     dev_record_remove();
+  standins_stop(&dev.standins);
   broker_stop(&dev.running);
   return status;
 }

@@ -12,23 +12,15 @@
 
 #include "commands/command.h"
 #include "commands/dev_record.h"
+#include "commands/standins.h"
 #include "embed.h"
 #include "runtime/embedded.h"
-
-static const struct {
-  const char *name;
-  const char *summary;
-} standins[] = {
-    {"statestore", "the state store"},
-};
-
-enum { STANDINS = sizeof standins / sizeof *standins };
 
 static void print_help(void) {
   printf("iotops standin -- serve like one of the platform's services\n\n"
          "usage: iotops standin NAME [OPTION...]\n\n");
-  for (size_t i = 0; i < STANDINS; i++)
-    printf("  %-12s %s\n", standins[i].name, standins[i].summary);
+  for (size_t i = 0; i < STANDIN_COUNT; i++)
+    printf("  %-12s %s\n", standin_entries[i].name, standin_entries[i].summary);
   printf("\n`iotops dev` starts them by itself.  Alone they serve programs of "
          "any kind on\nthe broker that the AIO_* environment variables name, "
          "else that of a running\n`iotops dev`.  `iotops standin NAME --help` "
@@ -141,8 +133,8 @@ int command_standin(int argc, char **argv) {
   }
   if (argc < 2)
     return command_usage_error("standin", "it needs the name of a stand-in");
-  for (size_t i = 0; i < STANDINS; i++)
-    if (strcmp(standins[i].name, argv[1]) == 0) {
+  for (size_t i = 0; i < STANDIN_COUNT; i++)
+    if (strcmp(standin_entries[i].name, argv[1]) == 0) {
       standin started = {argv[1], argc - 2, argv + 2};
       return run(&started);
     }

@@ -161,6 +161,8 @@ static void limit_passed(iotops_timer *timer) {
 
 static void signalled(void *user, int number) {
   tool *tool = user;
+  if (tool->signalled != NULL && tool->signalled(tool, number))
+    return;
   if (number == SIGINT || number == SIGTERM)
     tool_finish(tool, tool->interrupted_status);
 }

@@ -30,7 +30,10 @@ struct tool {
   size_t property_count;
   /* Once it runs. */
   void (*go)(tool *tool); /* connected for the first time */
-  void *user;             /* the command's */
+  /* A signal came; true: the command has seen to it.  NULL: SIGINT and SIGTERM
+  ** finish with interrupted_status, others are ignored. */
+  bool (*signalled)(tool *tool, int number);
+  void *user; /* the command's */
   logger logger;
   iotops_context *context;    /* owned */
   iotops_settings *settings;  /* owned */
