@@ -17,6 +17,8 @@ if what == "rows" then
   require "rows_connection"
   require "rows_messages"
   require "rows_credentials"
+elseif what == "soak" then
+  require "soak".add(tonumber(os.getenv("ROUNDS")) or 1000)
 else
   require "more"
 end

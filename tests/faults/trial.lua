@@ -98,14 +98,20 @@ function Peer:metrics()
   return found
 end
 
---- A session in a program of its own.  `settings` overrides; it is made, and
---- run unless `settings.run` is false.
+-- What is not a setting of the session but of this table.
+local ours = { run = true, policy = true, before = true, properties = true, log = true }
+
+--- A session in a program of its own.  `settings` overrides its settings; of
+--- ours are `policy`, `properties` (of CONNECT), `log` (a level), `before`
+--- (lines said before it runs) and `run` (false: it is only made).
 ---@param where FaultBroker|{port: integer}
 ---@param settings? table
 ---@return Peer
 function Trial:peer(where, settings)
   settings = settings or {}
-  local running = process.start({ build .. "/tests/faults/peer" }, { stdin = true })
+  local running = process.start({ build .. "/tests/faults/peer" }, {
+    stdin = true, env = { PEER_LOG = settings.log or "debug" },
+  })
   local peer = setmetatable({
     process = running, seen = 0, trial = self,
     name = settings.client_id or "me",
@@ -116,9 +122,7 @@ function Trial:peer(where, settings)
     hostname = "127.0.0.1", tcp_port = tostring(where.port), use_tls = "false", client_id = "me",
   }
   for name, value in pairs(settings) do
-    if name ~= "run" and name ~= "policy" and name ~= "before" and name ~= "properties" then
-      given[name] = tostring(value)
-    end
+    if not ours[name] then given[name] = tostring(value) end
   end
   for name, value in pairs(given) do peer:say("set %s %s", name, value) end
   for name, value in pairs(settings.properties or {}) do
@@ -200,12 +204,12 @@ function Trial:story()
   for _, peer in ipairs(self.peers) do
     lines[#lines + 1] = ("    -- %s:"):format(peer.name)
     for _, list in ipairs { peer.process.out, peer.process.err } do
-      for index = math.max(1, #list - 25), #list do lines[#lines + 1] = "    " .. list[index] end
+      for index = math.max(1, #list - 12), #list do lines[#lines + 1] = "    " .. list[index] end
     end
   end
   for _, broker in ipairs(self.brokers) do
     lines[#lines + 1] = ("    -- broker, %d connections:"):format(#broker.connections)
-    for index = math.max(1, #broker.packets - 25), #broker.packets do
+    for index = math.max(1, #broker.packets - 12), #broker.packets do
       local packet = broker.packets[index]
       lines[#lines + 1] = ("    %d: %s %s"):format(packet.from, packet.type, packet.id or "")
     end
