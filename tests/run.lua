@@ -113,7 +113,7 @@ local function programs()
       read = read_tap,
     }
   end
-  for _, what in ipairs { "rows" } do
+  for _, what in ipairs { "rows", "more" } do
     list[#list + 1] = {
       name = "faults " .. what,
       command = { "lua5.4", "tests/faults/run.lua", what },

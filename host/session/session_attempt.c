@@ -173,9 +173,12 @@ static void log_loss(const iotops_session *session, const iotops_error *cause,
   if (was_connected)
     iotops_log(session->context, IOTOPS_LOG_WARN, "session", "disconnected: %s",
                cause->message);
-  else
-    iotops_log(session->context, IOTOPS_LOG_WARN, "session",
-               "attempt %u to connect failed: %s", failures, cause->message);
+  else /* where a setting is to blame, somebody has to look after it */
+    iotops_log(session->context,
+               cause->property_name[0] != '\0' ? IOTOPS_LOG_ERROR
+                                               : IOTOPS_LOG_WARN,
+               "session", "attempt %u to connect failed: %s", failures,
+               cause->message);
   if (delay >= 0)
     iotops_log(session->context, IOTOPS_LOG_DEBUG, "session",
                "next attempt in %lld ms", (long long)delay);

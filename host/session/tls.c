@@ -371,6 +371,13 @@ SSL *tls_client_new(SSL_CTX *tls, int fd, const iotops_settings *settings,
 
 /* --------------------------------------------------------- explanations -- */
 
+/* Names the setting that most likely has to be looked after. */
+static void blame(iotops_error *err, const iotops_settings *settings,
+                  setting_id id) {
+  iotops_error_name(err->property_name,
+                    iotops_text_of(settings_written_as(settings, id)));
+}
+
 static void explain_trust(const char *peer, long verdict,
                           const iotops_settings *settings, const char *issuer,
                           iotops_error *err) {
@@ -481,6 +488,10 @@ static void explain_reason(const char *peer, const iotops_settings *settings,
   else
     iotops_error_set(err, IOTOPS_MQTT_ERROR, "TLS with %s failed: %s", peer,
                      text);
+  if (about_our_certificate(reason))
+    blame(err, settings, SETTING_CERT_FILE);
+  else if (not_tls(reason) && !finished)
+    blame(err, settings, SETTING_USE_TLS);
 }
 
 bool tls_peer_left(int result, int system_error) {
@@ -500,9 +511,14 @@ void tls_explain(SSL *ssl, int result, int system_error,
   snprintf(peer, sizeof peer, "%s:%u",
            settings_string(settings, SETTING_HOSTNAME),
            (unsigned)settings_number(settings, SETTING_TCP_PORT));
-  if (!finished && result == SSL_ERROR_SSL && verdict != X509_V_OK)
+  if (!finished && result == SSL_ERROR_SSL && verdict != X509_V_OK) {
     explain_verdict(peer, verdict, settings, report, err);
-  else if (tls_peer_left(result, system_error))
+    blame(err, settings,
+          verdict == X509_V_ERR_HOSTNAME_MISMATCH ||
+                  verdict == X509_V_ERR_IP_ADDRESS_MISMATCH
+              ? SETTING_HOSTNAME
+              : SETTING_CA_FILE);
+  } else if (tls_peer_left(result, system_error))
     iotops_error_set(err, IOTOPS_MQTT_ERROR,
                      finished ? "%s closed the connection"
                               : "%s closed the connection during the TLS "

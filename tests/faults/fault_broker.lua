@@ -41,6 +41,12 @@ Broker.__index = Broker
 local Connection = {}
 Connection.__index = Connection
 
+-- Writing to a client that was just killed must not end this program.
+local pipe_signal = uv.new_signal()
+pipe_signal:unref()
+pipe_signal:start("sigpipe", function() end)
+
+--- Milliseconds that never go back.
 function fault_broker.now() return uv.hrtime() / 1e6 end
 
 -- ------------------------------------------------------------ connections --

@@ -224,10 +224,13 @@ function soak.fault_broker(t, count)
   local journal = t:folder() .. "/journal"
   local self = setmetatable({ t = t, name = "fault broker", disorder = 0 }, Soak)
   local port, running = 0, nil
+  local actor = { name = "fault broker" } -- so that a failure tells what it said
+  t.peers[1] = actor
   local function start()
     running = process.start {
       "lua5.4", "tests/faults/fault_broker_main.lua", journal, tostring(port),
     }
+    actor.process = running
     t:await("the fault broker listens", function()
       port = (running.out[1] or ""):match("^port (%d+)")
       return port

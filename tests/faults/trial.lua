@@ -138,12 +138,14 @@ end
 --- Starts a Lua program that uses the product, against a broker.
 ---@param where {port: integer}
 ---@return process.Process
-function Trial:script(where, client_id, text)
+---@param command? string[] instead of the interpreter
+function Trial:script(where, client_id, text, command)
   local path = self:folder() .. "/script.lua"
   local file = assert(io.open(path, "w"))
   file:write(text)
   file:close()
-  local running = process.start({ "lua5.4", path }, {
+  command = command or { "lua5.4" }
+  local running = process.start({ command[1], command[2] or path, command[2] and path }, {
     env = {
       AIO_BROKER_HOSTNAME = "127.0.0.1", AIO_BROKER_TCP_PORT = tostring(where.port),
       AIO_MQTT_USE_TLS = "false", AIO_MQTT_CLIENT_ID = client_id,
@@ -152,6 +154,12 @@ function Trial:script(where, client_id, text)
   self.peers[#self.peers + 1] = { name = client_id, process = running }
   self:at_end(function() running:kill() end)
   return running
+end
+
+--- Starts `iotops run` with a script, against a broker.
+---@return process.Process
+function Trial:host(where, client_id, text)
+  return self:script(where, client_id, text, { build .. "/iotops", "run" })
 end
 
 --- A session as Trial:peer makes it, and connected.
@@ -202,7 +210,8 @@ end
 function Trial:story()
   local lines = {}
   for _, peer in ipairs(self.peers) do
-    lines[#lines + 1] = ("    -- %s:"):format(peer.name)
+    lines[#lines + 1] = ("    -- %s (exit status %s, signal %s):"):format(peer.name,
+      peer.process.code, peer.process.signal)
     for _, list in ipairs { peer.process.out, peer.process.err } do
       for index = math.max(1, #list - 12), #list do lines[#lines + 1] = "    " .. list[index] end
     end
