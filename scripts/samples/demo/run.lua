@@ -77,7 +77,7 @@ end
 
 local out, err = uv.new_pipe(), uv.new_pipe()
 host.handle = assert(uv.spawn(PROGRAM, {
-  args = { "dev", "--private", "--log-format", "json",
+  args = { "dev", "--private", "--without", "statestore", "--log-format", "json",
     "--broker-log", broker_log, "--broker-log-type", "all", script },
   stdio = { nil, out, err },
 }, function(code) host.exited = code end))
