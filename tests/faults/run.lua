@@ -56,7 +56,13 @@ local passed, failed = 0, 0
 for _, name in ipairs(order) do
   local group = groups[name]
   local ok = group.failed == 0
-  if ok then passed = passed + 1 else failed = failed + 1 end
+  if what ~= "rows" then
+    passed, failed = passed + group.passed, failed + group.failed
+  elseif ok then
+    passed = passed + 1
+  else
+    failed = failed + 1
+  end
   print(("%-6s %-4s %2d of %2d tests  %.1f s"):format(ok and "ok" or "FAILED", name,
     group.passed, group.passed + group.failed, group.seconds))
   for _, test in ipairs(group.tests) do

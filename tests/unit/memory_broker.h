@@ -257,7 +257,9 @@ static inline void broker_log(void *user, const iotops_log_record *record) {
             (int)record->message.size, record->message.data);
 }
 
-static inline memory_broker *broker_new(void) {
+/* `allocator` may be NULL. */
+static inline memory_broker *
+broker_new_with(const iotops_allocator *allocator) {
   memory_broker *broker = calloc(1, sizeof *broker);
   iotops_clock clock = {broker_wall, broker_mono, broker_alarm, broker};
   iotops_context_options options = IOTOPS_CONTEXT_OPTIONS_INIT;
@@ -267,10 +269,15 @@ static inline memory_broker *broker_new(void) {
   broker->from_session = malloc(BROKER_BYTES);
   broker->now_ms = 1000;
   options.clock = &clock;
+  options.allocator = allocator;
   options.log = broker_log;
   options.log_level = IOTOPS_LOG_DEBUG;
   assert_int_equal(iotops_context_new(&options, &broker->context, &err), 0);
   return broker;
+}
+
+static inline memory_broker *broker_new(void) {
+  return broker_new_with(NULL);
 }
 
 static inline void broker_free(memory_broker *broker) {

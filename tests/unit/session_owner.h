@@ -98,14 +98,14 @@ typedef struct setting {
   const char *name, *value;
 } setting;
 
-static inline owner *begin_with(const setting *settings) {
+static inline owner *begin_on(memory_broker *broker, const setting *settings) {
   owner *owner = calloc(1, sizeof *owner);
   iotops_session_options options = IOTOPS_SESSION_OPTIONS_INIT;
   iotops_transport transport;
   iotops_settings *given;
   iotops_error err;
 
-  owner->broker = broker_new();
+  owner->broker = broker;
   given = iotops_settings_new(owner->broker->context);
   assert_int_equal(
       iotops_settings_set(given, "hostname", iotops_text_of("test"), &err), 0);
@@ -130,6 +130,10 @@ static inline owner *begin_with(const setting *settings) {
   iotops_settings_free(given);
   owner->client = iotops_session_client(owner->session);
   return owner;
+}
+
+static inline owner *begin_with(const setting *settings) {
+  return begin_on(broker_new(), settings);
 }
 
 static inline owner *begin(void) {
