@@ -65,9 +65,13 @@ void packet_filter_received(packet_filter *filter, size_t size) {
 int packet_filter_next(packet_filter *filter, packet *packet) {
   packet_buffer *in = &filter->in;
   size_t need;
-  int rc = packet_frame(in->bytes + in->start, in->end - in->start,
-                        filter->packet_max, packet, &need);
+  int rc;
 
+  packet->size = 0;
+  if (in->start == in->end)
+    return 0; /* there may be no bytes to point to at all */
+  rc = packet_frame(in->bytes + in->start, in->end - in->start,
+                    filter->packet_max, packet, &need);
   if (rc)
     return rc;
   if (packet->size > 0) {
@@ -173,11 +177,12 @@ packet_buffer *packet_filter_begin(packet_filter *filter) {
 
 bool packet_filter_end(packet_filter *filter) {
   packet_buffer *out = &filter->out;
-  uint8_t *at = out->bytes + out->start + filter->ready;
   size_t added = out->end - out->start - filter->ready - filter->partial;
+  uint8_t *at;
 
   if (added == 0)
     return false;
+  at = out->bytes + out->start + filter->ready;
   if (filter->partial > 0) { /* ours go in front of the library's unfinished */
     reverse(at, at + filter->partial);
     reverse(at + filter->partial, at + filter->partial + added);
@@ -190,9 +195,10 @@ bool packet_filter_end(packet_filter *filter) {
 }
 
 iotops_text packet_filter_pending(const packet_filter *filter) {
-  iotops_text text = {(const char *)filter->out.bytes + filter->out.start,
-                      filter->ready};
+  iotops_text text = {NULL, filter->ready};
 
+  if (text.size > 0)
+    text.data = (const char *)filter->out.bytes + filter->out.start;
   return text;
 }
 
