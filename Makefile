@@ -29,6 +29,7 @@ PACKAGES_BUILD := gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libuv1-dev \
   libssl-dev libjansson-dev libmosquitto-dev mosquitto lua-cjson lua-luv
 PACKAGES_TEST  := g++ libcmocka-dev lua-busted lua-filesystem luarocks \
   mosquitto-clients openssl valgrind
+PACKAGES_FUZZ  := clang libclang-rt-14-dev
 PACKAGES_CHECK := clang-format clang-tidy cppcheck lua-check
 
 # ----------------------------------------------------------------- flags --
@@ -66,7 +67,8 @@ STANDIN_SOURCES := $(shell find scripts/standin -name '*.lua' 2>/dev/null)
 PUBLIC_HEADERS  := $(wildcard host/include/iotops/*.h)
 ALL_SOURCES     := $(CORE_SOURCES) $(BINDING_SOURCES) $(HOST_SOURCES) \
   $(UNIT_SOURCES) $(BENCH_SOURCES) \
-  $(wildcard tests/metl/*.c tests/metl/faulty/*.c tests/faults/*.c)
+  $(wildcard tests/metl/*.c tests/metl/faulty/*.c tests/faults/*.c \
+  tests/fuzz/*.c)
 ALL_HEADERS     := $(shell find host bindings tests -name '*.h' 2>/dev/null)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -99,7 +101,7 @@ endif
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all program module unit benches
+.PHONY: all program module unit replays benches
 
 all: $(LIBRARY) $(MODULE) $(PROGRAM) ## build the library, the Lua module and the program
 
@@ -190,8 +192,62 @@ PEER := $(BUILD)/tests/faults/peer
 $(PEER): $(BUILD)/tests/faults/peer.o $(BUILD)/libiotops.a
 	$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
+# Each fuzz target with the inputs that are kept for it; and once more with an
+# off-by-one planted in a copy of the framing: a packet seems whole a byte early.
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/replay_%) \
+  $(BUILD)/tests/fuzz/replay_planted $(BUILD)/tests/fuzz/cuts_planted
+PLANTED := $(BUILD)/tests/fuzz/planted_packet
+$(PLANTED).c: host/session/packet.c
+	@mkdir -p $(@D)
+	$(Q)sed 's/if (size < \*need)/if (size + 1 < *need)/' $< > $@
+	$(Q)! cmp -s $< $@
+
+$(PLANTED).o: $(PLANTED).c
+	$(call show,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/tests/fuzz/replay_planted: $(BUILD)/tests/fuzz/fuzz_packet_filter.o \
+  $(BUILD)/tests/fuzz/replay.o $(PLANTED).o $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+
+$(BUILD)/tests/fuzz/cuts_planted: $(BUILD)/tests/unit/test_packet_filter.o \
+  $(PLANTED).o $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -lcmocka -o $@
+
+$(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o \
+  $(BUILD)/tests/fuzz/replay.o $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+
+# With libFuzzer, which wants the core compiled for it.
+FUZZERS := $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%) $(BUILD)/fuzz/planted
+FUZZ_CFLAGS = $(LANGUAGE) $(INCLUDES) $(CORE_CFLAGS) -O1 -g \
+  -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+FUZZ_CORE := $(patsubst %.c,$(BUILD)/fuzz/%.o,$(CORE_SOURCES))
+$(BUILD)/fuzz/%.o: %.c $(ALL_HEADERS)
+	@mkdir -p $(@D)
+	$(call show,CC,$@)
+	$(Q)clang $(FUZZ_CFLAGS) -c $< -o $@
+
+$(BUILD)/fuzz/core.a: $(FUZZ_CORE)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/fuzz/planted: tests/fuzz/fuzz_packet_filter.c $(PLANTED).c \
+  $(BUILD)/fuzz/core.a
+	$(call show,LINK,$@)
+	$(Q)clang $(FUZZ_CFLAGS) $^ $(CORE_LIBS) -o $@
+
+$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(BUILD)/fuzz/core.a tests/fuzz/fuzz.h
+	$(call show,LINK,$@)
+	$(Q)clang $(FUZZ_CFLAGS) $< $(BUILD)/fuzz/core.a $(CORE_LIBS) -o $@
+
 module: $(MODULE)
 unit: $(UNIT_TESTS)
+replays: $(REPLAYS)
 benches: $(BENCHES)
 
 -include $(shell find $(BUILD)/host $(BUILD)/bindings $(BUILD)/tests \
@@ -205,7 +261,7 @@ JOBS  ?= $(shell nproc)
 again  = @$(MAKE) --no-print-directory
 build  = $(again) -j$(JOBS)
 
-.PHONY: demo demo-now test test-now test-asan faults soak memcheck bench metl
+.PHONY: demo demo-now test test-now test-asan faults fuzz fuzz-build soak memcheck bench metl
 
 demo: deps-build ## see it work: a simulated line of sensors, within a minute
 	$(build) all
@@ -215,7 +271,7 @@ demo-now:
 	@$(LUA_ENVIRONMENT) $(LUA) scripts/samples/demo/run.lua $(BUILD)/iotops
 
 test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
-	$(build) all unit $(PEER) $(BUILD)/metl $(BUILD)/metl-faulty
+	$(build) all unit replays $(PEER) $(BUILD)/metl $(BUILD)/metl-faulty
 	$(again) test-now
 
 test-now:
@@ -225,7 +281,7 @@ test-now:
 
 test-asan: deps-test ## run the tests under ASan and UBSan
 	$(build) BUILD=$(BUILD)/asan SANITIZE=address,undefined OPTIMIZE=-O1 \
-	  all unit $(BUILD)/asan/tests/faults/peer $(BUILD)/asan/metl \
+	  all unit replays $(BUILD)/asan/tests/faults/peer $(BUILD)/asan/metl \
 	  $(BUILD)/asan/metl-faulty
 	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-now
 
@@ -233,6 +289,12 @@ faults: deps-test ## the table of faults, a line a row
 	$(build) all $(PEER)
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' \
 	  $(LUA) tests/faults/run.lua rows $(TESTS)
+
+fuzz: deps-fuzz ## let each fuzz target look for TIME=60 seconds
+	$(build) fuzz-build
+	@BUILD='$(BUILD)' $(LUA) tests/fuzz/run.lua fuzz '$(or $(TIME),60)'
+
+fuzz-build: $(FUZZERS)
 
 soak: deps-test ## kill and restart everything, ROUNDS=1000 times
 	$(build) all $(PEER)
@@ -256,13 +318,15 @@ metl: all $(BUILD)/metl ## conformance cases: METL_DIR=FOLDER [METL_LEVEL=1|2] [
 
 # ---------------------------------------------------------------- packages --
 
-.PHONY: deps deps-build deps-test deps-check
+.PHONY: deps deps-build deps-test deps-check deps-fuzz
 deps-build: WANTED = $(PACKAGES_BUILD)
 deps-test:  WANTED = $(PACKAGES_BUILD) $(PACKAGES_TEST)
+deps-fuzz: WANTED = $(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_FUZZ)
 deps-check: WANTED = $(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_CHECK)
-deps: WANTED = $(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_CHECK)
+deps: WANTED = $(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_CHECK) \
+  $(PACKAGES_FUZZ)
 deps: ## install the Debian packages that are missing
-deps deps-build deps-test deps-check:
+deps deps-build deps-test deps-check deps-fuzz:
 	@command -v dpkg-query >/dev/null || { \
 	  echo 'This is not Debian: install by hand what these give: $(WANTED)'; \
 	  exit 1; } >&2; \

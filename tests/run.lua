@@ -121,6 +121,14 @@ local function programs()
       read = read_summary,
     }
   end
+  for _, what in ipairs { "replay", "planted" } do
+    list[#list + 1] = {
+      name = "fuzz " .. what,
+      command = { "lua5.4", "tests/fuzz/run.lua", what },
+      seconds = 60,
+      read = read_summary,
+    }
+  end
   list[#list + 1] = {
     name = "protocol in Lua",
     command = { build .. "/metl", "tests/metl/own.lua" },
