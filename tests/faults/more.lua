@@ -54,6 +54,49 @@ test("WIRE: what the client writes may be cut at every byte", function(t)
   equal(#peer:said("^ended"), 0)
 end)
 
+-- The answers that the first two tests do not meet, and what asks for them.
+local answers = {
+  { kind = "unsubscribe", size = 6, ask = function(peer) peer:say("unsubscribe x a/b") end },
+  { kind = "auth", size = 14, ask = function(_, mounted) mounted:replace { token = "second" } end },
+  { kind = "pingreq", size = 2, ask = function() end },
+}
+
+for _, answer in ipairs(answers) do
+  test("WIRE: the answer may be cut at every byte: " .. answer.kind, function(t)
+    for cut = 0, answer.size - 1 do
+      local broker = t:broker()
+      broker.sat = function() return true end
+      local mounted = token.mount(t:folder(), { token = "first" })
+      local peer = t:connected(broker, {
+        policy = "delay 1", keep_alive = 1, sat_file = mounted.path, sat_debounce = 0,
+      })
+      peer:say("subscribe s a/b"):hear("^done s 1")
+      broker.hook = function(connection, packet)
+        if packet.type == answer.kind and connection.number == 1 then
+          connection.wire.cut = connection.written + cut
+          if cut == 0 then connection:close() end
+        end
+      end
+      answer.ask(peer, mounted)
+      peer:hear("^connected 0 1 2")
+      if answer.kind == "unsubscribe" then peer:hear("^done x 17") end -- it is gone by now
+      peer:say("publish p 1 0 a 1"):hear("^done p 0")
+      equal(#peer:said("^disconnected"), 1)
+    end
+  end)
+end
+
+test("WIRE: a farewell may be cut at every byte", function(t)
+  for cut = 1, 3 do
+    local broker = t:broker()
+    local peer = t:connected(broker, { policy = "delay 1" })
+    broker:current():write(codec.disconnect(0x98):sub(1, cut))
+    broker:current():close()
+    peer:hear("^connected 0 1 2")
+    equal(#peer:said("^disconnected"), 1)
+  end
+end)
+
 test("WIRE: a broker that trickles its bytes is understood", function(t)
   local broker = t:broker()
   broker.wire = function() return { trickle = true } end

@@ -117,7 +117,12 @@ function Trial:peer(where, settings)
     name = settings.client_id or "me",
   }, Peer)
   self.peers[#self.peers + 1] = peer
-  self:at_end(function() running:kill() end)
+  self:at_end(function() -- its own end shows leaks and half-open states
+    if running.code then return end
+    running:write(nil)
+    running:wait(5 * trial.patience)
+    if running.code ~= 0 then error(peer.name .. " ended badly\n" .. running:text(), 0) end
+  end)
   local given = {
     hostname = "127.0.0.1", tcp_port = tostring(where.port), use_tls = "false", client_id = "me",
   }
