@@ -300,6 +300,7 @@ soak: deps-test ## kill and restart everything, ROUNDS=1000 times
 	$(build) all $(PEER)
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' \
 	  ROUNDS='$(or $(ROUNDS),1000)' $(LUA) tests/faults/run.lua soak
+	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' $(LUA) tests/faults/rivals.lua 60
 
 memcheck: deps-test ## run the C unit tests and a minute of the host under valgrind
 	$(build) all unit

@@ -225,6 +225,12 @@ void iotops_lua_start(lua_State *L) {
   jobs_start(state);
 }
 
+void iotops_lua_stop(lua_State *L, const char *reason) {
+  iotops_lua *state = find_record(L);
+  if (state != NULL && !state->registering && !state->closing)
+    jobs_stop(state, reason);
+}
+
 void iotops_lua_quiesce(lua_State *L) {
   iotops_lua *state = find_record(L);
   if (state == NULL)

@@ -52,7 +52,10 @@ typedef struct iotops_lua {
   struct job *jobs;            /* spawned, not begun; oldest first */
   struct job **last_job;
   iotops_task begin_jobs;
-  struct timer *timers; /* running, or to be started */
+  struct job *stops;       /* to be called when the script stops */
+  size_t stop_calls;       /* of them, in hand */
+  const char *stop_reason; /* borrowed; what they are given */
+  struct timer *timers;    /* running, or to be started */
   struct lua_session *sessions;
   struct room *rooms;   /* one a client whose queue was full */
   struct hold *holds;   /* not acknowledged yet */

@@ -112,6 +112,13 @@ lua_State *const *iotops_lua_running(lua_State *L);
 void iotops_lua_push_client(lua_State *L, iotops_mqtt_client *client);
 
 /*
+** Calls the on_stop functions, once, with the reason: "stop", or "reload" when
+** another generation takes over.  Before iotops_lua_quiesce().  `reason` is
+** borrowed until the state closes.
+*/
+void iotops_lua_stop(lua_State *L, const char *reason);
+
+/*
 ** Stops everything that would start new calls: timers, spawned work that has
 ** not begun.  Calls in hand go on, and luv's loop for as long as there are
 ** some that may wait for it.

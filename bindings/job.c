@@ -1,4 +1,4 @@
-/* job.c -- iotops.spawn and on_start: functions that begin soon. */
+/* job.c -- iotops.spawn, on_start and on_stop: functions that begin later. */
 #include "gate.h"
 #include "misuse.h"
 #include "timer.h"
@@ -6,6 +6,7 @@
 typedef struct job job;
 struct job { /* a userdata; its user value lists function and arguments */
   iotops_lua_call_kind kind;
+  bool at_stop; /* is given the reason as well */
   job *next;
 };
 
@@ -27,10 +28,14 @@ static int job_body(lua_State *L) {
   lua_getfield(L, 1, "n");
   int count = (int)lua_tointeger(L, -1);
   lua_pop(L, 1);
-  luaL_checkstack(L, count, "too many arguments to spawn");
+  luaL_checkstack(L, count + 1, "too many arguments to spawn");
   for (int i = 1; i <= count; i++)
     lua_rawgeti(L, 1, i);
   lua_remove(L, 1);
+  if (taken->at_stop) {
+    lua_pushstring(L, begun->state->stop_reason);
+    count++;
+  }
   lua_callk(L, count - 1, 0, 0, ended_k);
   return 0;
 }
@@ -89,6 +94,52 @@ static int job_on_start(lua_State *L) {
   return add_job(L, IOTOPS_CALL_START);
 }
 
+/* on_stop(run): in the order of the calls. */
+static int job_on_stop(lua_State *L) {
+  iotops_lua *state = state_of(L);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_createtable(L, 1, 1);
+  lua_insert(L, 1);
+  lua_rawseti(L, 1, 1);
+  lua_pushinteger(L, 1);
+  lua_setfield(L, 1, "n");
+  job *made = lua_newuserdatauv(L, sizeof *made, 1);
+  *made = (job){.kind = IOTOPS_CALL_SPAWNED, .at_stop = true};
+  lua_insert(L, 1);
+  lua_setiuservalue(L, 1, 1);
+  anchor(L, made);
+  job **last = &state->stops;
+  while (*last != NULL)
+    last = &(*last)->next;
+  *last = made;
+  return 0;
+}
+
+static void stop_ended(call *ended, const char *failed) {
+  (void)failed; /* was logged */
+  ended->state->stop_calls--;
+}
+
+void jobs_stop(iotops_lua *state, const char *reason) {
+  state->stop_reason = reason;
+  while (state->stops != NULL) {
+    job *taken = state->stops;
+    state->stops = taken->next;
+    call *begun = call_new(state, taken->kind);
+    if (begun == NULL) {
+      iotops_log(state->context, IOTOPS_LOG_ERROR, "script",
+                 "an on_stop function was not called: out of memory");
+      drop_anchor(state->L, taken);
+      continue;
+    }
+    begun->user = taken;
+    begun->ended = stop_ended;
+    state->stop_calls++;
+    call_begin(begun, job_body, NULL);
+  }
+}
+
 void jobs_init(iotops_lua *state) {
   state->begin_jobs.run = begin_jobs;
   state->begin_jobs.user = state;
@@ -114,4 +165,6 @@ void open_jobs(lua_State *L) {
   lua_setfield(L, -2, "spawn");
   lua_pushcfunction(L, job_on_start);
   lua_setfield(L, -2, "on_start");
+  lua_pushcfunction(L, job_on_stop);
+  lua_setfield(L, -2, "on_stop");
 }

@@ -66,6 +66,21 @@ static void detach_all(iotops_lua *state) {
   }
 }
 
+static void drain_over(iotops_timer *timer) {
+  bool *over = timer->user;
+  *over = true;
+}
+
+/* Lets the on_stop functions end while there are sessions to use. */
+static void drain(iotops_lua *state) {
+  bool over = false;
+  iotops_timer limit = {.fire = drain_over, .user = &over};
+  iotops_timer_start(state->context, &limit, DRAIN_MS);
+  while (state->stop_calls > 0 && !over && lost_session(state) == NULL)
+    iotops_context_run_once(state->context, true);
+  iotops_timer_stop(state->context, &limit);
+}
+
 static int core_run(lua_State *L) {
   iotops_lua *state = state_of(L);
   if (state->embedded)
@@ -85,7 +100,9 @@ static int core_run(lua_State *L) {
       state->stopping = true;
     }
   }
+  iotops_lua_stop(L, "stop");
   iotops_lua_quiesce(L);
+  drain(state);
   detach_all(state);
   while (any_session(state))
     iotops_context_run_once(state->context, true);

@@ -15,6 +15,9 @@ void timers_stop(iotops_lua *state);
 void jobs_init(iotops_lua *state);
 void jobs_start(iotops_lua *state);
 
+/* Calls the on_stop functions. */
+void jobs_stop(iotops_lua *state, const char *reason);
+
 /* Gives up what has not begun. */
 void jobs_drop(iotops_lua *state);
 

@@ -344,9 +344,12 @@ static void deadline_passed(iotops_timer *timer) {
 
 void state_drain(script_state *state, uint64_t limit_ms) {
   iotops_context *context = state->script->host->context;
+  const script_state *current = state->script->current;
+  bool replaced = state != current;
+  iotops_lua_stop(state->L, replaced && current != NULL ? "reload" : "stop");
   iotops_lua_quiesce(state->L);
   state->draining = true;
-  if (state != state->script->current)
+  if (replaced)
     iotops_timer_start(context, &state->deadline, limit_ms);
   iotops_task_late(context, &state->idle);
 }

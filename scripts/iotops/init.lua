@@ -170,6 +170,12 @@ iotops.spawn = core.spawn
 ---@type fun(run: fun())
 iotops.on_start = core.on_start
 
+--- Runs a function when the script is to stop: `reason` is "stop", or "reload"
+--- when a new version of it takes over.  What is in hand has until the drain
+--- time to end.
+---@type fun(run: fun(reason: "stop"|"reload"))
+iotops.on_stop = core.on_stop
+
 --- An event that coroutines wait for.
 ---@type fun(): iotops.Event
 iotops.event = core.event
