@@ -4,14 +4,16 @@
 
 #include "services/lock_watch.h"
 
-/* A campaign in hand; freed when it has completed. */
-typedef struct campaign {
+/* A campaign that is not yet told how it ended; then it is freed. */
+typedef struct campaign campaign;
+struct campaign {
+  campaign *next;                   /* of the election */
   iotops_context *context;          /* borrowed */
   iotops_leader_election *election; /* borrowed; NULL once that is freed */
   bool renews;
   iotops_acquire_done done;
   void *user;
-} campaign;
+};
 
 struct iotops_leader_election {
   iotops_context *context;   /* borrowed */
@@ -22,7 +24,7 @@ struct iotops_leader_election {
   void *user;
   bool is_leader;
   iotops_timer term_end; /* of a leadership that is not renewed by itself */
-  campaign *in_hand;     /* owned by itself */
+  campaign *campaigns;   /* the one in hand, and those given up */
 };
 
 /* ----------------------------------------------------------- leadership -- */
@@ -69,9 +71,14 @@ static void campaigned(void *user, const iotops_hlc *token,
                        const iotops_error *err) {
   campaign call = *(campaign *)user;
   iotops_leader_election *election = call.election;
+  if (election != NULL) {
+    campaign **at = &election->campaigns;
+    while (*at != user)
+      at = &(*at)->next;
+    *at = call.next;
+  }
   iotops_free(call.context, user);
   if (election != NULL) {
-    election->in_hand = NULL;
     if (err == NULL)
       begin_leadership(election, call.renews);
     else if (is_refusal(err)) /* somebody else leads; may free the election */
@@ -105,13 +112,17 @@ static int start(iotops_leader_election *election,
   campaign *call = iotops_zalloc(election->context, sizeof *call);
   if (call == NULL)
     return iotops_error_memory(err);
-  *call =
-      (campaign){election->context, election, options.renew_ms > 0, done, user};
+  *call = (campaign){.next = election->campaigns,
+                     .context = election->context,
+                     .election = election,
+                     .renews = options.renew_ms > 0,
+                     .done = done,
+                     .user = user};
   if (attempt(election->lock, &acquire, campaigned, call, err) != 0) {
     iotops_free(election->context, call);
     return -1;
   }
-  election->in_hand = call;
+  election->campaigns = call;
   return 0;
 }
 
@@ -296,8 +307,8 @@ void iotops_leader_election_free(iotops_leader_election *election) {
   if (election == NULL)
     return;
   iotops_timer_stop(election->context, &election->term_end);
-  if (election->in_hand != NULL)
-    election->in_hand->election = NULL;
+  for (campaign *call = election->campaigns; call != NULL; call = call->next)
+    call->election = NULL;
   iotops_lock_free(election->lock);
   iotops_free(election->context, (char *)election->position.data);
   iotops_free(election->context, election);

@@ -345,6 +345,20 @@ static void freeing_while_campaigning_cancels(void **state) {
   assert_asked(1, RESIGN);
 }
 
+static void a_campaign_after_one_that_was_given_up_is_told_apart(void **state) {
+  (void)state;
+  try_campaign(9000);
+  iotops_leader_cancel(the.election);
+  try_campaign(9000); /* in the same turn */
+  assert_int_equal(the.failures, 1);
+  free_election();
+  settle_down();
+  assert_int_equal(the.failures, 2);
+  answer(0, OK, T1);
+  answer(1, OK, T2);
+  assert_int_equal(the.elected, 0);
+}
+
 static void resigning_ends_the_leadership_without_a_loss(void **state) {
   (void)state;
   lead(9000);
@@ -490,6 +504,7 @@ int main(void) {
       test(the_one_told_of_the_loss_may_free_the_election),
       test(a_completion_may_free_the_election),
       test(freeing_while_campaigning_cancels),
+      test(a_campaign_after_one_that_was_given_up_is_told_apart),
       test(resigning_ends_the_leadership_without_a_loss),
       test(the_current_leader_is_who_holds_the_position),
       test(a_watch_tells_changes_of_leadership_and_no_repeats),
