@@ -365,6 +365,34 @@ test("AUTH: the password file is read for each connection and never logged", fun
   equal(broker:received("connect")[1].username, "user")
 end)
 
+test("AUTH: a broker that asks for the token again gets it once an attempt", function(t)
+  local broker = t:broker()
+  local mounted = token.mount(t:folder(), { token = "first" })
+  local asks = codec.auth(0x18, codec.property(0x15, "K8S-SAT"))
+  broker.sat = function() return true end
+  broker.hook = function(connection, packet)
+    if packet.type == "connect" then
+      connection:write(asks)
+      return true
+    elseif packet.type == "auth" then
+      if connection.number == 1 then connection:write(asks) else
+        connection:write(codec.connack(false, 0))
+      end
+      return true
+    end
+  end
+  local peer = t:peer(broker, { sat_file = mounted.path, policy = "delay 20" })
+  peer:hear("^connected 0 0 1")
+  local auths = broker:received("auth")
+  equal(#auths, 2)
+  for _, auth in ipairs(auths) do
+    equal(auth.code, 0x18)
+    equal(auth.properties[0x16], "first")
+  end
+  equal(#broker:received("disconnect"), 1)
+  equal(broker:received("disconnect")[1].code, 0x82)
+end)
+
 -- Numbers go through `where` while `rotate` is done; all must arrive.
 local function under_load(t, where, settings, rotate)
   settings.before = { "receive r a/b auto", "subscribe s a/b", "stream a/b 1 1 50" }

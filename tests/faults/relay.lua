@@ -67,7 +67,7 @@ local function accept(self)
   self.pairs[pair] = true
   pair.client:nodelay(true)
   pair.broker:nodelay(true)
-  pair.broker:connect("127.0.0.1", self.to, function(err)
+  pair.broker:connect(self.host, self.to, function(err)
     if err or not self.pairs[pair] then return end_pair(self, pair) end
     pump(self, pair, pair.client, true)
     pump(self, pair, pair.broker, false)
@@ -100,11 +100,13 @@ function Relay:close()
   close(self.listener)
 end
 
----@param to integer port on the loopback
+---@param to integer port
+---@param host? string numeric; the loopback unless given
 ---@return Relay
-function relay.new(to)
+function relay.new(to, host)
   local self = setmetatable({
-    to = to, delay = 0, pairs = {}, accepted = 0, cuts = 0, listener = uv.new_tcp(),
+    to = to, host = host or "127.0.0.1",
+    delay = 0, pairs = {}, accepted = 0, cuts = 0, listener = uv.new_tcp(),
   }, Relay)
   assert(self.listener:bind("127.0.0.1", 0))
   assert(self.listener:listen(64, function() accept(self) end))

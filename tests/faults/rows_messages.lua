@@ -3,6 +3,7 @@
 
 local codec = require "codec"
 local mosquitto = require "mosquitto"
+local relay = require "relay"
 local trial = require "trial"
 
 local test, equal, yes, within = trial.test, trial.equal, trial.yes, trial.within
@@ -220,7 +221,35 @@ test("F36: acknowledging in reverse does not trouble a broker that drops for it"
   equal(#peer:said("^disconnected"), 0)
 end)
 
--- -------------------------------------------------------------- mosquitto --
+-- The same against a broker of another make, by its port.
+local function reversed(t, where)
+  local peer = t:connected(where, { before = { "receive r a/b manual" } })
+  peer:say("subscribe s a/b"):hear("^done s 1")
+  for number = 1, 3 do peer:say("publish p%d 1 0 a/b n%d", number, number) end
+  local one, two, three = message(peer, "n1"), message(peer, "n2"), message(peer, "n3")
+  peer:say("settle %s", three):say("settle %s", two):say("settle %s", one)
+  t:pass(3000)
+  equal(#peer:said("^disconnected"), 0)
+  peer:say("publish last 1 0 a/b n4"):hear("^done last 0")
+  equal(peer:metrics().acks_sent, 3)
+  peer:say("exit"):hear("^ended ok")
+end
+
+test("F36: acknowledging in reverse does not trouble mosquitto", function(t)
+  reversed(t, mosquitto.new(t))
+end)
+
+-- A real broker without TLS may be given, as HOST:PORT.
+local host, port = (os.getenv("FAULTS_BROKER") or ""):match("^(.+):(%d+)$")
+if host then
+  test("F36: acknowledging in reverse does not trouble the broker given", function(t)
+    local between = relay.new(math.tointeger(port), host)
+    t:at_end(function() between:close() end)
+    reversed(t, between)
+  end)
+end
+
+-- ------------------------------------------------------ one of several --
 
 test("F37: of two sessions that share a subscription one receives", function(t)
   local broker = mosquitto.new(t)

@@ -1,8 +1,9 @@
 --- Runs the fault tests.  `rows` (what `make faults` runs) prints one line for
 --- each row of session.md section 16, which passes when all its tests do, and
---- closes with "N passed, N failed"; `more` runs what belongs to no row.
+--- closes with "N passed, N failed"; `more` runs what belongs to no row; `soak`
+--- the rounds of killing alone.
 ---
---- run.lua rows|more [PART OF A NAME]...
+--- run.lua rows|more|soak [PART OF A NAME]...
 
 package.path = "tests/faults/?.lua;tests/?.lua;" .. package.path
 local process = require "process"
