@@ -308,7 +308,7 @@ memcheck: deps-test ## run the C unit tests and a minute of the host under valgr
 
 bench: deps-test ## compare with bare libmosquitto; OUT=FILE takes the raw figures
 	$(build) all benches
-	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' OUT='$(OUT)' $(LUA) tests/bench/run.lua
+	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' OUT='$(OUT)' $(LUA) tests/bench/run.lua $(TESTS)
 
 metl: all $(BUILD)/metl ## conformance cases: METL_DIR=FOLDER [METL_LEVEL=1|2] [METL_CASE=NAME]
 	@test -n '$(METL_DIR)' || { \

@@ -3,7 +3,8 @@
 --- the two, so that what else the machine does meets both; the medians count.
 ---
 --- ROUNDS (5) and SCALE (1: of the message counts) in the environment;
---- OUT names the file that takes the raw figures as JSON.
+--- OUT names the file that takes the raw figures as JSON.  Arguments select rows:
+--- those whose name contains one.
 
 package.path = "tests/?.lua;" .. package.path
 local cjson = require "cjson"
@@ -121,6 +122,34 @@ local function concurrent(broker)
   return CALLS * 4 / seconds
 end
 
+-- The state store's stand-in, or a bare command, from a script of ours: p50 and
+-- p99 of one at a time, or how many a second with WINDOW under way.
+local function stored(operation, window)
+  return function(broker)
+    local topic = fresh_topic()
+    local server
+    if operation == "command" then
+      server = ours("echo", broker, 0, topic)
+      server:line(server.ready, 30)
+    else
+      server = process.start({ build .. "/iotops", "standin", "statestore" },
+        { env = broker:environment("iotops-statestore") })
+      server:line("ready", 30)
+    end
+    local count = window == 1 and CALLS or CALLS * 4
+    local asker = ours("store", broker, count, topic, { OPERATION = operation, WINDOW = window })
+    local first, second
+    if window == 1 then
+      first, second = figures(asker, "([%d.]+) p50 ([%d.]+) p99")
+    else
+      first = count / figures(asker, "([%d.]+) seconds")
+    end
+    stop(asker)
+    stop(server)
+    return first, second
+  end
+end
+
 -- Memory that is the process's own, in KiB.
 local function private_memory(pid)
   local total = 0
@@ -174,6 +203,14 @@ local rows = {
     bare = round_trips(unaided("pong"), unaided("ping"), SLOW_CALLS),
     ours = round_trips(scripted("answer"), scripted("ask"), SLOW_CALLS) },
   { name = "concurrent commands", unit = "calls/s", goal = "-", ours = concurrent },
+  { name = "state store get, not a command", unit = "us p50", second = "us p99",
+    goal = "<= 1.15 x", bare = stored("command", 1), ours = stored("get", 1) },
+  { name = "state store set, not a command", unit = "us p50", second = "us p99",
+    goal = "<= 1.15 x", bare = stored("command", 1), ours = stored("set", 1) },
+  { name = "the same, 32 at a time: get", unit = "calls/s", goal = "-",
+    bare = stored("command", 32), ours = stored("get", 32) },
+  { name = "and set", unit = "calls/s", goal = "-",
+    bare = stored("command", 32), ours = stored("set", 32) },
   { name = "idle host, one script, TLS", unit = "KiB private", goal = "<= 6144", ours = few },
   { name = "each further script", unit = "KiB private", goal = "<= 64",
     ours = function(broker) return (many(broker) - few(broker)) / 32 end },
@@ -193,6 +230,13 @@ local function broker_for(row)
   brokers_up[kind] = brokers_up[kind] or brokers.start {
     nagle = row.nagle, tls = not row.nagle }
   return brokers_up[kind]
+end
+
+local function selected(row)
+  for _, part in ipairs(arg) do
+    if row.name:find(part, 1, true) then return true end
+  end
+  return #arg == 0
 end
 
 local raw = {}
@@ -232,12 +276,14 @@ end
 
 local ok, err = pcall(function()
   for _, row in ipairs(rows) do
+    if not selected(row) then goto next_row end
     local record = measure(row)
     line(row.name, row.unit, median(record.bare), median(record.ours), row.goal)
     if row.second then
       line("", row.second, median(record.bare_second), median(record.ours_second),
         ("p99/p50 %.1f (<= 2)"):format(median(record.ours_second) / median(record.ours)))
     end
+    ::next_row::
   end
 end)
 for _, broker in pairs(brokers_up) do broker:stop() end
