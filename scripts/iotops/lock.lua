@@ -202,6 +202,55 @@ local function edit_once(self, key, change, options, token)
   return self.store:set(key, new, request)
 end
 
+---@type table<string, iotops.Event> by lock and holder: set when its edit has ended
+local editing = {}
+
+-- The store cannot tell coroutines apart that hold a lock under one name: they
+-- take turns here.
+local function await_turn(turn, ends)
+  while editing[turn] do
+    local left = ends and math.max(0, ends - core.clock.monotonic()) / 1000
+    if not editing[turn]:wait(left) then
+      return nil, core.error {
+        kind = "timeout", message = "another edit under this lock has not ended in time",
+      }
+    end
+  end
+  editing[turn] = core.event()
+  return true
+end
+
+local function end_turn(turn)
+  editing[turn]:set()
+  editing[turn] = nil
+end
+
+-- Rounds under the lock until one counts: true, version; or nil, err.
+local function edit_until_applied(self, key, change, options, ends)
+  while true do
+    local left = ends and math.max(0, ends - core.clock.monotonic()) / 1000
+    local token, err = self.core:acquire {
+      lease = options.lease, timeout = left, request_timeout = options.request_timeout,
+    }
+    if not token then
+      return nil, err
+    end
+    local ok, done, version = pcall(edit_once, self, key, change, options, token)
+    local released, why = self:release()
+    if not released then
+      core.log.warn(("the lock %s was not released: %s"):format(self.name, tostring(why)))
+    end
+    if not ok then
+      error(done, 0)
+    elseif done then
+      return true, version
+    elseif done == nil and not (core.is_error(version)
+        and version.service_error == "fencing_token_lower_version") then
+      return nil, version
+    end
+  end
+end
+
 --- Changes a key under the lock: takes the lock, reads the key, calls `change`
 --- with its value (nil: absent), writes what it returns with the fencing token,
 --- and releases.  `change` returns the new value, `iotops.null` to delete the
@@ -224,28 +273,17 @@ function Lock:edit(key, change, options)
     request_timeout = request_timeout, expiry_ms = options.expiry_ms, persist = options.persist,
     lease = options.lease or 5,
   }
-  while true do
-    local left = ends and math.max(0, ends - core.clock.monotonic()) / 1000
-    local token, err = self.core:acquire {
-      lease = options.lease, timeout = left, request_timeout = request_timeout,
-    }
-    if not token then
-      return nil, err
-    end
-    local ok, done, version = pcall(edit_once, self, key, change, options, token)
-    local released, why = self:release()
-    if not released then
-      core.log.warn(("the lock %s was not released: %s"):format(self.name, tostring(why)))
-    end
-    if not ok then
-      error(done, 0)
-    elseif done then
-      return true, version
-    elseif done == nil and not (core.is_error(version)
-        and version.service_error == "fencing_token_lower_version") then
-      return nil, version
-    end
+  local turn = self.name .. "\0" .. self:holder_name()
+  local ready, late = await_turn(turn, ends)
+  if not ready then
+    return nil, late
   end
+  local ok, done, version = pcall(edit_until_applied, self, key, change, options, ends)
+  end_turn(turn)
+  if not ok then
+    error(done, 0)
+  end
+  return done, version
 end
 
 return lock

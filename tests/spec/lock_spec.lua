@@ -290,6 +290,25 @@ describe("a lock", function()
     assert.equal("10", (store:get(key)))
   end)
 
+  it("lets coroutines that share its name edit one after the other", function()
+    local name, key = new_name(), new_name()
+    local ended = {}
+    for index = 1, 4 do
+      local lock = assert(iotops.lock(name, { session = mine }))
+      ended[index] = beside(function()
+        assert(lock:edit(key, function(value)
+          iotops.sleep(0.01)
+          return tostring((tonumber(value) or 0) + 1)
+        end))
+      end)
+    end
+    local lock = assert(iotops.lock(name, { session = mine }))
+    iotops.sleep(0.005) -- the others have begun
+    refused("timeout", lock:edit(key, function() return "never" end, { timeout = 0.005 }))
+    for _, wait in ipairs(ended) do wait(10) end
+    assert.equal("4", (store:get(key)))
+  end)
+
   it("lets go and passes the error on when the function raises", function()
     local lock = two()
     local ok, err = pcall(lock.edit, lock, new_name(), function() error("not now", 0) end)

@@ -54,6 +54,16 @@ describe("the README", function()
     assert.match('"celsius": ?95', (sensors:line('"celsius"')))
   end)
 
+  it("has a counter that counts under a lock", function()
+    local standin = process.start({ hosting.program, "standin", "statestore" },
+      { env = place.broker:environment("iotops-statestore") })
+    standin:line "ready"
+    local host = place:run { place:script("counter", example("lua", 3)) }
+    for _ = 1, 2 do tool("invoke", "counters/press/add", '{"count": 3}') end
+    assert.equal("6", tool("kv", "get", "counters/press"))
+    hosting.stop(host)
+  end)
+
   it("has a C example that sends", function()
     local source, program = place.folder .. "/oven.c", place.folder .. "/oven"
     hosting.write(source, example("c", 1))
