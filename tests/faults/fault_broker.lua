@@ -7,6 +7,7 @@
 --- it acknowledges is in the file first, so that it may be killed.
 
 local codec = require "codec"
+local ports = require "ports"
 local uv = require "luv"
 
 local fault_broker = {}
@@ -456,10 +457,8 @@ end
 --- Begins to accept connections, at the same port as before.
 function Broker:listen()
   self.listener = uv.new_tcp()
-  assert(self.listener:bind("127.0.0.1", self.port or 0))
+  assert(self.listener:bind("127.0.0.1", self.port))
   assert(self.listener:listen(64, function() accept(self) end))
-  self.port = self.listener:getsockname().port
-  self.listened_at = fault_broker.now()
 end
 
 --- Refuses connections from now on.
@@ -506,7 +505,8 @@ end
 function fault_broker.new(options)
   options = options or {}
   local self = setmetatable({
-    port = options.port, packets = {}, connections = {}, first_connacks = {}, sessions = {},
+    port = options.port or ports.take(),
+    packets = {}, connections = {}, first_connacks = {}, sessions = {},
     requests = {}, timers = {}, turn = 0, disorder = 0, strict = options.strict,
     on_reauth = "accept",
   }, Broker)

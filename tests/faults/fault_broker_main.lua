@@ -1,14 +1,12 @@
 --- The fault broker as a program, for tests that kill it:
---- fault_broker_main.lua JOURNAL PORT (0: a free one).
+--- fault_broker_main.lua JOURNAL PORT.
 
 package.path = "tests/faults/?.lua;" .. package.path
 local fault_broker = require "fault_broker"
 local uv = require "luv"
 
 math.randomseed(os.time())
-local broker = fault_broker.new {
-  journal = arg[1], port = arg[2] ~= "0" and math.tointeger(arg[2]) or nil,
-}
+local broker = fault_broker.new { journal = arg[1], port = math.tointeger(arg[2]) }
 -- What passed is of no interest here, and is much.
 broker.hook = function(connection)
   broker.packets, connection.packets = {}, {}

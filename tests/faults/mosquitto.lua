@@ -1,6 +1,7 @@
 --- A real mosquitto that a test may stop, kill, freeze and start again at the
 --- same port.  It saves its store when it is stopped, not when it is killed.
 
+local ports = require "ports"
 local process = require "process"
 local uv = require "luv"
 
@@ -18,14 +19,6 @@ local function program()
     if uv.fs_access(path, "X") then return path end
   end
   return "mosquitto"
-end
-
-local function free_port()
-  local socket = uv.new_tcp()
-  assert(socket:bind("127.0.0.1", 0))
-  local port = socket:getsockname().port
-  socket:close()
-  return port
 end
 
 -- Asks until a connection is accepted.
@@ -94,7 +87,7 @@ end
 ---@param lines? string[] added to its configuration
 ---@return Mosquitto
 function mosquitto.new(t, lines)
-  local self = setmetatable({ t = t, folder = t:folder(), port = free_port() }, Mosquitto)
+  local self = setmetatable({ t = t, folder = t:folder(), port = ports.take() }, Mosquitto)
   self.log = self.folder .. "/mosquitto.log"
   local file = assert(io.open(self.folder .. "/mosquitto.conf", "w"))
   file:write(([[

@@ -4,6 +4,7 @@
 local codec = require "codec"
 local fault_broker = require "fault_broker"
 local mosquitto = require "mosquitto"
+local ports = require "ports"
 local process = require "process"
 local relay = require "relay"
 local trial = require "trial"
@@ -223,7 +224,7 @@ end
 function soak.fault_broker(t, count)
   local journal = t:folder() .. "/journal"
   local self = setmetatable({ t = t, name = "fault broker", disorder = 0 }, Soak)
-  local port, running = 0, nil
+  local port, running = ports.take(), nil
   local actor = { name = "fault broker" } -- so that a failure tells what it said
   t.peers[1] = actor
   local function start()
@@ -232,8 +233,7 @@ function soak.fault_broker(t, count)
     }
     actor.process = running
     t:await("the fault broker listens", function()
-      port = (running.out[1] or ""):match("^port (%d+)")
-      return port
+      return (running.out[1] or ""):find("^port")
     end)
     self.up_at = fault_broker.now()
   end
