@@ -137,6 +137,11 @@ end
 ---@type {decode: (fun(bytes: string): any), encode: fun(value: any): string}
 iotops.resp3 = core.resp3
 
+--- Versions and tokens are texts of hybrid logical clocks: which is older, and
+--- what is in one.
+---@type iotops.Clock
+iotops.clock = core.clock
+
 -- ----------------------------------------------------------------- time --
 
 --- Waits `seconds`.

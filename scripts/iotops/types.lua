@@ -161,6 +161,17 @@ function Session:invoke(pattern, value, options) end
 ---@return iotops.Error? err
 function Session:state_store(options) end
 
+---@class iotops.Clock
+---@field compare fun(a: string, b: string): integer below 0: a is older
+---@field parse fun(text: string): integer?, integer|iotops.Error, string? # milliseconds, counter, node
+---@field new fun(node: string): iotops.OwnClock of a service that gives versions
+---@field monotonic fun(): integer milliseconds that never go back
+---@field wall fun(): integer milliseconds of Unix time
+
+---@class iotops.OwnClock
+---@field now fun(self): string?, iotops.Error?
+---@field receive fun(self, text: string): string?, iotops.Error? # past both clocks
+
 ---@class iotops.MqttMessage
 ---@field topic string
 ---@field payload string?

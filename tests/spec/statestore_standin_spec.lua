@@ -292,6 +292,34 @@ describe("the stand-in for the state store", function()
   end)
 end)
 
+describe("the rules of the stand-in", function()
+  package.path = "scripts/?.lua;" .. package.path
+  local engine = require "standin.statestore.engine"
+  local encode = iotops.resp3.encode
+
+  it("keep few of the entries that were replaced before they could expire", function()
+    local store, version = engine.new {}, clock.new("tester"):now()
+    for index = 1, 20000 do
+      store:apply {
+        payload = encode { "SET", "k" .. index % 10, "v", "PX", "86400000" }, timestamp = version,
+      }
+    end
+    assert.is_true(store.expiring:size() <= 2 * 10 + 1001)
+  end)
+
+  it("give one version after another while the clock of the request stands still", function()
+    local store, last = engine.new {}, "1696374425000:0:Client1"
+    for _ = 1, 100 do
+      local payload, version = store:apply {
+        payload = encode { "SET", "k", "v" }, timestamp = "1696374425000:0:Client1",
+      }
+      assert.equal("+OK\r\n", payload)
+      assert.is_true(clock.compare(last, version) < 0)
+      last = version
+    end
+  end)
+end)
+
 describe("a state file of the stand-in", function()
   local place, session, store, path
 

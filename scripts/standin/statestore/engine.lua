@@ -9,6 +9,7 @@ local pattern = require "standin.statestore.pattern"
 local clock, resp3 = core.clock, core.resp3
 
 local SKEW_MS = 60000
+local STALE_KEPT = 1000 -- replaced entries that may wait for their time
 
 local REFUSED = {
   skew = "the request timestamp is too far in the future; ensure that the client and "
@@ -95,6 +96,20 @@ function Engine:insert(entry)
   self.entries[entry.key] = entry
   if entry.expires then
     self.expiring:push(entry.expires, entry)
+    self:tidy_expiring()
+  end
+end
+
+-- Entries that were replaced must not fill the memory until their time comes.
+function Engine:tidy_expiring()
+  if self.expiring:size() <= 2 * self.count + STALE_KEPT then
+    return
+  end
+  self.expiring = heap.new()
+  for _, entry in pairs(self.entries) do
+    if entry.expires then
+      self.expiring:push(entry.expires, entry)
+    end
   end
 end
 

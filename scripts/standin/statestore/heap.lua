@@ -33,6 +33,11 @@ function Heap:push(time, item)
   end
 end
 
+---@return integer
+function Heap:size()
+  return self.count
+end
+
 --- The earliest time; nil when empty.
 ---@return integer?
 function Heap:next_time()
