@@ -153,20 +153,24 @@ static int listen_once(uint16_t *port) {
   return listener;
 }
 
-/* How many bytes `fd` has received and been given to send, by the kernel. */
+/*
+** How many bytes `fd` has received and been given to send (unless NULL), by
+** the kernel.
+*/
 static bool byte_counts(int fd, uint64_t *received, uint64_t *sent) {
   struct tcp_info info;
   socklen_t size = sizeof info;
-  int unacked;
+  int unacked = 0;
 
   memset(&info, 0, sizeof info);
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
       size < offsetof(struct tcp_info, tcpi_bytes_received) +
                  sizeof info.tcpi_bytes_received ||
-      ioctl(fd, TIOCOUTQ, &unacked) != 0)
+      (sent && ioctl(fd, TIOCOUTQ, &unacked) != 0))
     return false;
   *received = info.tcpi_bytes_received;
-  *sent = info.tcpi_bytes_acked + (uint64_t)unacked;
+  if (sent)
+    *sent = info.tcpi_bytes_acked + (uint64_t)unacked;
   return true;
 }
 
@@ -354,7 +358,7 @@ static bool wait_for(int fd, short events, int *tries) {
 
 /* Lets libmosquitto consume all that it was given. */
 static int consume(engine *engine, iotops_error *err) {
-  uint64_t received, sent;
+  uint64_t received;
   int waiting, tries = 0;
 
   for (;;) {
@@ -370,7 +374,7 @@ static int consume(engine *engine, iotops_error *err) {
       return broken(err, strerror(errno));
     if (waiting > 0)
       continue;
-    if (!engine->counted || !byte_counts(fd, &received, &sent) ||
+    if (!engine->counted || !byte_counts(fd, &received, NULL) ||
         received >= engine->given)
       return 0;
     if (!wait_for(fd, POLLIN, &tries))
@@ -479,11 +483,25 @@ static int take(engine *engine, packet_filter *filter, iotops_error *err) {
   return 0;
 }
 
-int engine_pump(engine *engine, packet_filter *filter, iotops_error *err) {
+int engine_give(engine *engine, packet_filter *filter, iotops_error *err) {
   if (engine->peer < 0)
     return broken(err, "not open");
+  return give(engine, filter, err);
+}
+
+int engine_take(engine *engine, packet_filter *filter, iotops_error *err) {
+  if (engine->peer < 0)
+    return broken(err, "not open");
+  return take(engine, filter, err);
+}
+
+bool engine_wants_take(const engine *engine) {
+  return mosquitto_want_write(engine->mosquitto);
+}
+
+int engine_pump(engine *engine, packet_filter *filter, iotops_error *err) {
   /* Consuming may make it write; writing makes nothing to consume. */
-  if (give(engine, filter, err) != 0)
+  if (engine_give(engine, filter, err) != 0)
     return -1;
   return take(engine, filter, err);
 }

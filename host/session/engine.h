@@ -62,4 +62,11 @@ uint16_t engine_last_id(const engine *engine);
 */
 int engine_pump(engine *engine, packet_filter *filter, iotops_error *err);
 
+/* The halves of it: to libmosquitto, and from it. */
+int engine_give(engine *engine, packet_filter *filter, iotops_error *err);
+int engine_take(engine *engine, packet_filter *filter, iotops_error *err);
+
+/* True when libmosquitto has something for the broker. */
+bool engine_wants_take(const engine *engine);
+
 #endif

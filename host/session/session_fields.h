@@ -145,6 +145,13 @@ void session_unpause(iotops_session *session);
 
 void session_flush(iotops_task *task);
 void session_flush_later(iotops_session *session);
+
+/*
+** Of many answers each may lead to the next publish.  Those that gather are
+** written between two packets, so that the broker works on them while the
+** rest is handled; not to be called from within a call of the owner.
+*/
+void session_flush_early(iotops_session *session);
 void session_outgoing(void *user, const packet *packet, uint64_t end);
 void session_writable(void *user);
 void session_ping(iotops_timer *timer);

@@ -387,6 +387,8 @@ static bool handle_packets(iotops_session *session, unsigned *messages) {
     if (packet.type == PACKET_PUBLISH)
       ++*messages;
     on_packet(session, &packet);
+    if (!session->freed && stream && session->stream == stream)
+      session_flush_early(session);
     if (session->freed || session->stream != stream || !stream)
       return false;
     if (should_pause(session)) {

@@ -1,7 +1,11 @@
 /* session_output.c -- what is written, once for each event; keep-alive. */
 #include "session/session_fields.h"
 
-enum { HAND_ON_BYTES = 256 * 1024 }; /* given to the engine at a time */
+enum {
+  HAND_ON_BYTES = 256 * 1024, /* given to the engine at a time */
+  EARLY_MESSAGES = 32,        /* written before the event has ended */
+  FEW_ANSWERS = 8             /* libmosquitto may hear of them later */
+};
 
 void session_flush_later(iotops_session *session) {
   iotops_task_late(session->context, &session->flush);
@@ -153,33 +157,83 @@ static void tell_room(iotops_session *session) {
   session_tell_writable(session);
 }
 
+/* Answers that libmosquitto has not heard of; a PUBACK has four bytes. */
+static size_t unheard(const iotops_session *session) {
+  return (session->filter.library.end - session->filter.library.start) / 4;
+}
+
+/*
+** The broker need not wait for libmosquitto to hear of a few answers.  Of many
+** it hears before it is given more: each packet costs it a walk over all that
+** it has in flight.  Nor must the answers be missing in its window.
+*/
+static bool hears_first(const iotops_session *session) {
+  return unheard(session) > FEW_ANSWERS ||
+         session->outbox.in_flight[OUTBOX_QOS1].count + FEW_ANSWERS >=
+             session->limits.window;
+}
+
+/* One round of session_flush; false when the connection was lost. */
+static bool flush_once(iotops_session *session, bool *more) {
+  iotops_error err;
+
+  /* A backlog holds the queues back only until it has been written. */
+  *more = has_backlog(session);
+  write_acks(session);
+  session_leave_if_due(session);
+  if (hears_first(session) &&
+      engine_give(session->engine, &session->filter, &err) != 0)
+    goto lost;
+  *more = session_hand_on(session) || *more;
+  session->handed_on = 0;
+  if (engine_take(session->engine, &session->filter, &err) != 0)
+    goto lost;
+  if (!session->blocked && !session_write(session))
+    return false;
+  if (engine_give(session->engine, &session->filter, &err) != 0)
+    goto lost;
+  if (session->blocked)
+    *more = false;
+  else if (engine_wants_take(session->engine))
+    *more = true;
+  return true;
+
+lost:
+  session_lost(session, &err, RECONNECT_RETRY, false);
+  return false;
+}
+
 void session_flush(iotops_task *task) {
   iotops_session *session = task->user;
-  iotops_error err;
   bool more = true;
 
-  while (more && session->connected && session->stream) {
-    /* A backlog holds the queues back only until it has been written. */
-    more = has_backlog(session);
-    write_acks(session);
-    session_leave_if_due(session);
-    more = session_hand_on(session) || more;
-    session->handed_on = 0;
-    if (engine_pump(session->engine, &session->filter, &err) != 0) {
-      session_lost(session, &err, RECONNECT_RETRY, false);
+  while (more && session->connected && session->stream)
+    if (!flush_once(session, &more))
       return;
-    }
-    if (!session->blocked && !session_write(session))
-      return;
-    if (session->blocked)
-      more = false;
-  }
   if (!report_written(session))
     return;
   session_unpause(session);
   tell_room(session);
   if (!session->freed)
     session_leave_if_done(session);
+}
+
+/* How many publishes of the queues may go now. */
+static size_t sendable(const iotops_session *session) {
+  const outbox *outbox = &session->outbox;
+  size_t waiting = outbox->queues[OUTBOX_QOS1].count;
+  size_t in_flight = outbox->in_flight[OUTBOX_QOS1].count;
+  size_t room = session->limits.window > in_flight
+                    ? session->limits.window - in_flight
+                    : 0;
+
+  return outbox->queues[OUTBOX_QOS0].count + (waiting < room ? waiting : room);
+}
+
+void session_flush_early(iotops_session *session) {
+  if (session->connected && !session->blocked && !has_backlog(session) &&
+      sendable(session) >= EARLY_MESSAGES)
+    session_flush(&session->flush);
 }
 
 /* -------------------------------------------------------- keep-alive -- */
