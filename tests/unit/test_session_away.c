@@ -11,7 +11,7 @@ typedef struct ledger {
 static void *count_resize(void *user, void *block, size_t size) {
   ledger *ledger = user;
   size_t *head = block ? (size_t *)block - 2 : NULL;
-  size_t before = head ? head[0] : 0;
+  size_t before = head ? head[0] : 0, *resized;
 
   if (size == 0) {
     if (head)
@@ -21,10 +21,11 @@ static void *count_resize(void *user, void *block, size_t size) {
     return NULL;
   }
   ledger->blocks += head == NULL;
-  head = realloc(head, size + 2 * sizeof *head);
-  head[0] = size;
+  resized = realloc(head, size + 2 * sizeof *head);
+  assert_non_null(resized);
+  resized[0] = size;
   ledger->bytes += size - before;
-  return head + 2;
+  return resized + 2;
 }
 
 /* An hour, minute by minute; the broker does `each` whenever time has moved. */
