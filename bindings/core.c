@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "coroutine.h"
 #include "gate.h"
 #include "log_print.h"
 #include "luv.h"
@@ -214,6 +215,14 @@ size_t iotops_lua_calls(lua_State *L) {
 lua_State *const *iotops_lua_running(lua_State *L) {
   iotops_lua *state = find_record(L);
   return state != NULL ? &state->running : NULL;
+}
+
+void iotops_lua_interrupt(lua_State *L, lua_Hook hook) {
+  const iotops_lua *state = find_record(L);
+  if (state == NULL)
+    return;
+  for (const resume_frame *at = state->frames; at != NULL; at = at->outer)
+    lua_sethook(at->from, hook, LUA_MASKCOUNT, 1);
 }
 
 void iotops_lua_start(lua_State *L) {

@@ -130,6 +130,22 @@ static int coroutine_resume(lua_State *L) {
 
 /* --------------------------------------------------------------- wrap -- */
 
+/* The status, its message or nothing at the top of `co`, as in Lua. */
+static int reset(lua_State *L, lua_State *co) {
+  iotops_lua *state = state_of(L);
+  lua_State *running = state->running;
+  /* Nothing could end the __close of a coroutine that a hook raised in. */
+  if (lua_status(co) > LUA_YIELD && lua_gethook(co) != NULL)
+    return lua_status(co);
+  resume_frame frame = {.from = L, .outer = state->frames};
+  state->frames = &frame;
+  state->running = co;
+  int status = lua_resetthread(co);
+  state->running = running;
+  state->frames = frame.outer;
+  return status;
+}
+
 static int end_wrap(lua_State *L, lua_State *co, int status, int count) {
   if (status == LUA_OK || status == LUA_YIELD) {
     if (!lua_checkstack(L, count)) {
@@ -141,7 +157,7 @@ static int end_wrap(lua_State *L, lua_State *co, int status, int count) {
   }
   int ended = lua_status(co);
   if (ended != LUA_OK && ended != LUA_YIELD) {
-    status = lua_resetthread(co);
+    status = reset(L, co);
     lua_xmove(co, L, 1);
   } else {
     lua_xmove(co, L, 1);
@@ -181,11 +197,26 @@ static int coroutine_wrap(lua_State *L) {
 
 /* -------------------------------------------------------------- close -- */
 
+static bool is_active(lua_State *L, lua_State *co) {
+  lua_Debug frame;
+  return co == L ||
+         (lua_status(co) == LUA_OK && lua_getstack(co, 0, &frame) != 0);
+}
+
 /* Upvalue: Lua's own function. */
 static int coroutine_close(lua_State *L) {
-  get_co(L, 1);
+  lua_State *co = get_co(L, 1);
   if (is_taken(L, 1))
     return luaL_error(L, "cannot close a coroutine that waits");
+  if (!is_active(L, co)) {
+    int status = reset(L, co);
+    lua_pushboolean(L, status == LUA_OK);
+    if (status == LUA_OK)
+      return 1;
+    lua_xmove(co, L, 1);
+    return 2;
+  }
+  /* It knows what to say. */
   int count = lua_gettop(L);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);

@@ -62,6 +62,12 @@ typedef struct iotops_lua_embedder {
                 bool ended, const char *failed);
 
   /*
+  ** Another text for the `message` of a turn that raised, or NULL to leave it;
+  ** `co` has its stack still.  The function may be NULL.  Must not raise.
+  */
+  const char *(*explain)(void *user, lua_State *co, const char *message);
+
+  /*
   ** The state store client of `client`, made when first asked for and shared by
   ** all states: observers of one key are counted together.  NULL with `err`
   ** when it cannot be made.  The function may be NULL: each state makes its
@@ -103,6 +109,12 @@ size_t iotops_lua_calls(lua_State *L);
 ** signal handler of the loop's thread; the main thread when none does.
 */
 lua_State *const *iotops_lua_running(lua_State *L);
+
+/*
+** From a hook in the coroutine that runs: sets the hook, on every instruction,
+** on all coroutines that the turn goes on in once this one has ended.
+*/
+void iotops_lua_interrupt(lua_State *L, lua_Hook hook);
 
 /*
 ** Pushes a session object for a client that somebody else owns and that

@@ -67,10 +67,11 @@ static void call_recycle(call *ended) {
     ended->next->previous = ended->previous;
   state->call_count--;
   iotops_free(state->context, ended->topic);
+  bool deaf = ended->deaf;
   call kept = {
       .state = state, .co = ended->co, .thread_ref = ended->thread_ref};
   *ended = kept;
-  if (state->closing || state->spare_count >= SPARE_CALLS) {
+  if (state->closing || deaf || state->spare_count >= SPARE_CALLS) {
     call_free(ended);
     return;
   }
@@ -160,6 +161,11 @@ static int describe_failure(lua_State *L) {
   lua_pushvalue(failed->co, -1);
   lua_xmove(failed->co, L, 1);
   const char *text = luaL_tolstring(L, -1, NULL);
+  const iotops_lua_embedder *embedder = &failed->state->embedder;
+  if (embedder->explain != NULL) {
+    const char *better = embedder->explain(embedder->user, failed->co, text);
+    text = better != NULL ? better : text;
+  }
   luaL_traceback(L, failed->co, text, 0);
   return 1;
 }
@@ -203,15 +209,21 @@ static int call_turn(call *turned, int arguments, iotops_error *err) {
     failed = "attempt to yield outside a coroutine of the script's own";
   } else if (status != LUA_OK) {
     failed = "out of memory";
+    turned->deaf = lua_gethook(turned->co) != NULL;
+    state->running = from;
     if (lua_checkstack(from, 8)) {
       lua_pushcfunction(from, describe_failure);
       lua_pushlightuserdata(from, turned);
       described = true;
-      if (lua_pcall(from, 1, 1, 0) == LUA_OK)
+      /* A __tostring may have raised: then that is what has happened. */
+      if (lua_pcall(from, 1, 1, 0) != LUA_ERRMEM &&
+          lua_type(from, -1) == LUA_TSTRING)
         failed = lua_tostring(from, -1);
     }
+    state->running = turned->co;
   }
-  if (!waits) {
+  /* A deaf one is left to the collector: nothing would end its __close. */
+  if (!waits && !turned->deaf) {
     if (status != LUA_OK)
       lua_resetthread(turned->co);
     lua_settop(turned->co, 0);

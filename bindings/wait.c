@@ -35,6 +35,8 @@ static void check_may_wait(lua_State *L, iotops_lua *state) {
     refuse(L, "cannot wait outside a call of the host; wait inside "
               "iotops.on_start(function() ... end)");
   if (L == state->L) {
+    if (running != NULL) /* a metamethod of an error that is being described */
+      refuse(L, cannot_yield);
     if (state->main_wait != NULL)
       refuse(L, "cannot wait while the main thread waits");
     return;

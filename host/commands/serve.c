@@ -1,5 +1,6 @@
 #include "commands/serve.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "commands/command.h"
@@ -11,6 +12,12 @@ const char serve_options_help[] =
     "  --grant-timeout SECONDS  a reload waits this long for the broker to "
     "grant\n"
     "                           new subscriptions (10)\n"
+    "  --turn-limit SECONDS     stop a handler that computes for so long "
+    "without\n"
+    "                           waiting (1; 0: never)\n"
+    "  --load-limit SECONDS     the same for a script's main chunk (5)\n"
+    "  --memory-limit MIB       stop a script that needs more (64; 0: "
+    "never)\n"
     "  --end-session            at the end, have the broker forget the "
     "session;\n"
     "                           without it the broker queues for the next "
@@ -35,14 +42,48 @@ static int add_setting(const char *command, serve_options *options,
   return COMMAND_DONE;
 }
 
+/* Seconds, or 0 for no limit. */
+static bool seconds_or_none(const char *value, uint64_t *milliseconds) {
+  if (strcmp(value, "0") != 0)
+    return command_seconds(value, milliseconds);
+  *milliseconds = 0;
+  return true;
+}
+
+/* Whole mebibytes, or 0 for no limit. */
+static bool mebibytes(const char *value, size_t *bytes) {
+  char *end = NULL;
+  unsigned long count = strtoul(value, &end, 10);
+  if (value[0] < '0' || value[0] > '9' || *end != '\0' || count > 1024UL * 1024)
+    return false;
+  *bytes = (size_t)count * 1024 * 1024;
+  return true;
+}
+
 int serve_option(const char *command, serve_options *options, int option,
                  const char *value) {
   int level = 0;
   switch (option) {
+  case SERVE_TURN_LIMIT:
+    if (!seconds_or_none(value, &options->host.turn_limit_ms))
+      return command_usage_error(
+          command, "--turn-limit takes seconds, such as 0.5, not \"%s\"",
+          value);
+    return COMMAND_DONE;
+  case SERVE_LOAD_LIMIT:
+    if (!seconds_or_none(value, &options->host.load_limit_ms))
+      return command_usage_error(
+          command, "--load-limit takes seconds, such as 5, not \"%s\"", value);
+    return COMMAND_DONE;
+  case SERVE_MEMORY_LIMIT:
+    if (!mebibytes(value, &options->host.memory_limit))
+      return command_usage_error(
+          command,
+          "--memory-limit takes whole mebibytes, such as 64, not \"%s\"",
+          value);
+    return COMMAND_DONE;
   case SERVE_DRAIN:
-    if (strcmp(value, "0") == 0)
-      options->host.drain_ms = 0;
-    else if (!command_seconds(value, &options->host.drain_ms))
+    if (!seconds_or_none(value, &options->host.drain_ms))
       return command_usage_error(
           command, "--drain takes seconds, such as 20, not \"%s\"", value);
     return COMMAND_DONE;

@@ -27,6 +27,9 @@ typedef struct serve_options {
 enum {
   SERVE_DRAIN = 256,
   SERVE_GRANT_TIMEOUT,
+  SERVE_TURN_LIMIT,
+  SERVE_LOAD_LIMIT,
+  SERVE_MEMORY_LIMIT,
   SERVE_END_SESSION,
   SERVE_LOG_LEVEL,
   SERVE_LOG_FORMAT,
@@ -38,6 +41,9 @@ enum {
 #define SERVE_LONG_OPTIONS                                                     \
   {"drain", required_argument, NULL, SERVE_DRAIN},                             \
       {"grant-timeout", required_argument, NULL, SERVE_GRANT_TIMEOUT},         \
+      {"turn-limit", required_argument, NULL, SERVE_TURN_LIMIT},               \
+      {"load-limit", required_argument, NULL, SERVE_LOAD_LIMIT},               \
+      {"memory-limit", required_argument, NULL, SERVE_MEMORY_LIMIT},           \
       {"end-session", no_argument, NULL, SERVE_END_SESSION},                   \
       {"log-level", required_argument, NULL, SERVE_LOG_LEVEL},                 \
       {"log-format", required_argument, NULL, SERVE_LOG_FORMAT},               \

@@ -437,6 +437,11 @@ static int start(host *host, iotops_error *err) {
                             "the event loop takes no signals");
   /* Watched before they are read, so that no change falls in between. */
   watch_targets(host);
+  if ((host->options.turn_limit_ms != 0 || host->options.load_limit_ms != 0 ||
+       host->options.memory_limit != 0) &&
+      !guard_start(&host->guard))
+    note(host, IOTOPS_LOG_WARN,
+         "a script that does not end cannot be stopped: %s", strerror(errno));
   host->phase = HOST_SERVING;
   look_around(host, SCRIPT_LOOK_CONTENT);
   if (host->scripts == NULL)
@@ -457,6 +462,7 @@ void host_free(host *host) {
   if (host == NULL)
     return;
   host->phase = HOST_ENDED;
+  guard_stop(&host->guard);
   watch_close(host->watch);
   signals_close(host->signals);
   for (script *at = host->scripts; at != NULL; at = at->next)

@@ -15,6 +15,7 @@
 
 #include "iotops/session.h"
 #include "iotops/state_store.h"
+#include "runtime/guard.h"
 #include "runtime/logger.h"
 #include "runtime/modules.h"
 #include "runtime/script.h"
@@ -22,6 +23,9 @@
 enum {
   HOST_DRAIN_MS = 20000,
   HOST_GRANT_TIMEOUT_MS = 10000,
+  HOST_TURN_MS = 1000,
+  HOST_LOAD_MS = 5000,
+  HOST_SCRIPT_MEMORY = 64 * 1024 * 1024,
   HOST_RECEIVE_MAX = 1000,
   /*
   ** mosquitto 2.0.11 exceeds Receive Maximum when much has queued up.  Giving
@@ -38,7 +42,11 @@ typedef struct host_options {
   iotops_log_level log_level;
   uint64_t drain_ms;         /* for calls in hand, at the end and at reload */
   uint64_t grant_timeout_ms; /* a reload waits so long for subscriptions */
-  bool end_session;          /* at the end, instead of detaching from it */
+  /* Of a script; 0: no limit. */
+  uint64_t turn_limit_ms; /* processor time until it waits or ends */
+  uint64_t load_limit_ms; /* the same for its main chunk */
+  size_t memory_limit;    /* bytes, a generation */
+  bool end_session;       /* at the end, instead of detaching from it */
   /* SIGCHLD, or NULL; may call host_fail(). */
   void (*child)(void *user);
   void *child_user; /* borrowed */
@@ -47,7 +55,8 @@ typedef struct host_options {
 #define HOST_OPTIONS_INIT                                                      \
   {                                                                            \
     .log_level = IOTOPS_LOG_INFO, .drain_ms = HOST_DRAIN_MS,                   \
-    .grant_timeout_ms = HOST_GRANT_TIMEOUT_MS                                  \
+    .grant_timeout_ms = HOST_GRANT_TIMEOUT_MS, .turn_limit_ms = HOST_TURN_MS,  \
+    .load_limit_ms = HOST_LOAD_MS, .memory_limit = HOST_SCRIPT_MEMORY          \
   }
 
 typedef enum host_result {
@@ -78,6 +87,7 @@ struct host {
   logger logger;
   iotops_context *context;    /* owned */
   module_cache modules;       /* owned: the Lua half */
+  guard guard;                /* of the scripts' turns */
   iotops_settings *settings;  /* owned; to be filled before host_run() */
   iotops_session *session;    /* owned */
   iotops_mqtt_client *client; /* the session's */

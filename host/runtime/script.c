@@ -178,6 +178,7 @@ void script_log_counters(const script *script) {
       {"commands", c->commands},
       {"calls", c->calls},
       {"errors", c->errors},
+      {"stopped", c->stopped},
       {"sent", c->sent},
       {"refused", c->refused},
       {"acknowledged", c->acknowledged},

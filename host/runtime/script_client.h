@@ -23,6 +23,7 @@ typedef struct script_counters {
   uint64_t commands;     /* command handlers that ended, well or not */
   uint64_t calls;        /* calls of all kinds that ended */
   uint64_t errors;       /* calls that raised */
+  uint64_t stopped;      /* turns that were over a limit */
   uint64_t sent;         /* publishes that the broker took */
   uint64_t refused;      /* publishes that it did not take */
   uint64_t acknowledged; /* messages settled on the connection they came on */

@@ -5,10 +5,32 @@
 #include <string.h>
 #include <uv.h>
 
+#include "runtime/bounds.h"
 #include "runtime/host.h"
 #include "runtime/script.h"
 
 /* ------------------------------------------------------------- memory -- */
+
+/* More than the limit for what is not the script's: to begin a call, to say
+** why a turn was stopped. */
+enum { RESERVE = 512 * 1024 };
+
+/*
+** Whether the state may not grow to `wanted` bytes for a block of `size`.  Lua
+** collects its garbage when it was refused, and asks once more: refused then
+** too, the turn is at its end.
+*/
+static bool is_over(script_state *state, size_t wanted, size_t size) {
+  size_t limit = state->script->host->options.memory_limit;
+  bool has_reserve = state->depth == 0 || state->turn.reason != GUARD_NONE;
+  if (limit == 0 || wanted <= limit ||
+      (has_reserve && wanted <= limit + RESERVE))
+    return false;
+  if (state->depth > 0 && state->refused_size == size)
+    guard_trip(&state->turn, GUARD_MEMORY);
+  state->refused_size = size;
+  return true;
+}
 
 static void *lua_memory(void *user, void *block, size_t old_size,
                         size_t new_size) {
@@ -19,9 +41,15 @@ static void *lua_memory(void *user, void *block, size_t old_size,
     state->memory -= held;
     return NULL;
   }
+  if (new_size > held &&
+      is_over(state, state->memory - held + new_size, new_size))
+    return NULL;
   void *moved = iotops_resize(state->script->host->context, block, new_size);
-  if (moved != NULL)
+  if (moved != NULL) {
     state->memory += new_size - held;
+    if (new_size > held)
+      state->refused_size = 0;
+  }
   return moved;
 }
 
@@ -72,7 +100,7 @@ static int search_file(lua_State *L) {
   const char *path = lua_tostring(L, -1);
   if (is_below(path, state->script->folder)) {
     load_module_file(L, state, path);
-  } else if (luaL_loadfilex(L, path, NULL) != LUA_OK) {
+  } else if (luaL_loadfilex(L, path, "t") != LUA_OK) {
     return lua_error(L);
   }
   lua_insert(L, -2);
@@ -147,20 +175,35 @@ static int declare(void *user, iotops_lua_endpoint *endpoint,
   return 0;
 }
 
+/* The hook of a turn that is over a limit. */
+static void stop(lua_State *L, lua_Debug *frame) {
+  void *state = NULL;
+  (void)frame;
+  lua_getallocf(L, &state);
+  guard_hook(&((script_state *)state)->turn, L);
+}
+
 static void enter(void *user, lua_State *co, const iotops_lua_call *call) {
   script_state *state = user;
+  host *host = state->script->host;
   (void)co;
-  (void)call;
-  if (state->depth++ == 0)
-    state->turn_ns = uv_hrtime();
+  if (state->depth++ > 0)
+    return;
+  state->turn_ns = uv_hrtime();
+  state->refused_size = 0;
+  guard_enter(&host->guard, &state->turn,
+              call->kind == IOTOPS_CALL_MAIN ? host->options.load_limit_ms
+                                             : host->options.turn_limit_ms);
 }
 
 static void leave(void *user, lua_State *co, const iotops_lua_call *call,
                   bool ended, const char *failed) {
   script_state *state = user;
   script_counters *counters = &state->script->client.counters;
-  (void)co;
   if (--state->depth == 0) {
+    guard_leave(&state->script->host->guard, &state->turn, co);
+    if (failed != NULL && state->turn.reason != GUARD_NONE)
+      counters->stopped++;
     uint64_t spent_us = (uv_hrtime() - state->turn_ns) / 1000;
     counters->busy_us += spent_us;
     if (spent_us > counters->longest_us)
@@ -177,6 +220,15 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
     counters->commands++;
   if (state->draining)
     iotops_task_late(state->script->host->context, &state->idle);
+}
+
+static const char *explain(void *user, lua_State *co, const char *message) {
+  script_state *state = user;
+  guard_reason reason = state->turn.reason;
+  if (reason == GUARD_NONE && state->refused_size != 0 &&
+      strstr(message, "not enough memory") != NULL)
+    reason = GUARD_MEMORY;
+  return guard_text(&state->turn, reason, co);
 }
 
 static iotops_state_store *shared_store(void *user, iotops_error *err) {
@@ -199,11 +251,16 @@ static int furnish(lua_State *L) {
       .declare = declare,
       .enter = enter,
       .leave = leave,
+      .explain = explain,
       .state_store = shared_store,
       .user = state,
   };
   iotops_lua_embed(L, &embedder);
+  state->turn.running = iotops_lua_running(L);
+  state->turn.hook = stop;
+  state->turn.memory_limit = script->host->options.memory_limit;
   luaL_openlibs(L);
+  bounds_open(L, &state->turn);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "preload");
   module_cache_preload(&script->host->modules, L);
@@ -217,6 +274,10 @@ static int furnish(lua_State *L) {
   lua_getglobal(L, "os");
   lua_pushcfunction(L, refuse_exit);
   lua_setfield(L, -2, "exit");
+  /* Before the script can keep Lua's own coroutine.wrap and the like. */
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "iotops.core");
+  lua_call(L, 1, 0);
   return 0;
 }
 

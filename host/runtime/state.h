@@ -11,6 +11,7 @@
 #define RUNTIME_STATE_H
 
 #include "embed.h"
+#include "runtime/guard.h"
 #include "runtime/source.h"
 
 struct script;
@@ -24,7 +25,10 @@ struct script_state {
   iotops_lua_endpoint **endpoints; /* owned array; Lua owns the endpoints */
   bool *refused; /* owned array; by endpoint: the broker refused it */
   size_t endpoint_count;
-  size_t memory;    /* bytes that Lua holds */
+  size_t memory; /* bytes that Lua holds */
+  size_t
+      refused_size; /* what was asked for and not given, since the last gift */
+  guard_turn turn;
   uint64_t turn_ns; /* when the running turn began */
   unsigned depth;   /* turns inside each other */
   bool draining;

@@ -19,6 +19,7 @@ local scale = tonumber(os.getenv("SCALE")) or 1
 local MESSAGES = math.floor(100000 * scale)
 local CALLS = math.floor(5000 * scale)
 local SLOW_CALLS = math.floor(40 * scale) -- where each may take 44 ms
+local TURNS = math.floor(100 * scale)
 local WINDOW = 100
 
 local topics = 0
@@ -40,12 +41,13 @@ end
 local SERVES = "subscribed: messages reach it" -- as the host's log says it
 
 -- A script of ours in the host, with what it needs in its environment.
-local function ours(script, broker, count, topic, more)
+local function ours(script, broker, count, topic, more, options)
   local env = broker:environment(script .. "-" .. topic:gsub("/", "-"))
   env.COUNT, env.TOPIC = tostring(count), topic
   for name, value in pairs(more or {}) do env[name] = tostring(value) end
-  local running = process.start(
-    { build .. "/iotops", "run", ("tests/bench/%s.lua"):format(script) }, { env = env })
+  local command = { build .. "/iotops", "run", ("tests/bench/%s.lua"):format(script) }
+  table.move(options or {}, 1, #(options or {}), #command + 1, command)
+  local running = process.start(command, { env = env })
   running.ready = SERVES
   return running
 end
@@ -176,6 +178,17 @@ local function idle_memory(scripts)
   end
 end
 
+-- Seconds of the processor, with a guard or without.
+local function computing(...)
+  local options = { ... }
+  return function(broker)
+    local host = ours("compute", broker, TURNS, fresh_topic(), nil, options)
+    local seconds = figures(host, "([%d.]+) seconds")
+    stop(host)
+    return seconds * 1e3
+  end
+end
+
 local few, many = idle_memory(1), idle_memory(33)
 
 ---@class Row
@@ -211,6 +224,9 @@ local rows = {
     bare = stored("command", 32), ours = stored("get", 32) },
   { name = "and set", unit = "calls/s", goal = "-",
     bare = stored("command", 32), ours = stored("set", 32) },
+  { name = "computing, guarded or not", unit = "ms", goal = "<= 1.02 x",
+    bare = computing("--turn-limit", "0", "--load-limit", "0", "--memory-limit", "0"),
+    ours = computing() },
   { name = "idle host, one script, TLS", unit = "KiB private", goal = "<= 6144", ours = few },
   { name = "each further script", unit = "KiB private", goal = "<= 64",
     ours = function(broker) return (many(broker) - few(broker)) / 32 end },
