@@ -85,16 +85,16 @@ static int string_rep(lua_State *L) {
   luaL_checklstring(L, 1, &size);
   lua_Integer count = luaL_checkinteger(L, 2);
   luaL_optlstring(L, 3, "", &separator);
-  if (count > 1 && size + separator == 0) {
+  lua_Unsigned each = (lua_Unsigned)size + separator;
+  if (count > 0 && each == 0) {
     lua_pushliteral(L, ""); /* Lua's own would count them all */
     return 1;
   }
-  if (count > 0 &&
-      (lua_Unsigned)count > bytes_allowed(L) / (size + separator) + 1)
+  if (count > 0 && (lua_Unsigned)count > bytes_allowed(L) / each + 1)
     return luaL_error(L,
                       "stopped: a text of %I times %I bytes is more than a "
                       "script may hold",
-                      (LUAI_UACINT)count, (LUAI_UACINT)(size + separator));
+                      (LUAI_UACINT)count, (LUAI_UACINT)each);
   return pass_on(L);
 }
 

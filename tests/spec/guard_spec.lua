@@ -84,7 +84,7 @@ table.concat(setmetatable({}, { __index = string.lower }), "", 1, 1 << 50)]],
   { name = "a text too long to hold", text = [[
 return ("x"):rep(1 << 40)]], line = 1, says = "more than a script may hold" },
   { name = "nothing, repeated without end", text = [[
-assert((""):rep(1 << 60) == "")
+assert((""):rep(1 << 60) == "" and (""):rep(1) == "" and ("x"):rep(3, ",") == "x,x,x")
 error("done")]], line = 2, says = "done" },
   { name = "a finalizer", text = [[
 setmetatable({}, { __gc = function() while true do end end })]], line = 1,
