@@ -224,8 +224,12 @@ done:
 }
 
 void engine_close(engine *engine) {
+  /* All was consumed: a reset keeps no port busy for another minute. */
+  const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
   if (engine->peer < 0)
     return;
+  setsockopt(engine->peer, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   close(engine->peer);
   engine->peer = -1;
   /* Let it notice: it closes its own socket and forgets half-sent packets. */

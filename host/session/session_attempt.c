@@ -131,7 +131,12 @@ void session_connected(iotops_session *session, const packet_reply *reply) {
 void session_close_stream(iotops_session *session, bool graceful) {
   iotops_context *context = session->context;
   iotops_stream *stream = session->stream;
+  iotops_error ignored;
 
+  /* Every PUBACK that came counts: what keeps its message sends it again. */
+  if (engine_is_open(session->engine) &&
+      session->filter.library.start < session->filter.library.end)
+    (void)engine_pump(session->engine, &session->filter, &ignored);
   iotops_timer_stop(context, &session->attempt);
   iotops_timer_stop(context, &session->ping);
   iotops_timer_stop(context, &session->pong);

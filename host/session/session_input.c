@@ -238,6 +238,14 @@ static void on_answer(iotops_session *session, packet_type type,
     iotops_log(session->context, IOTOPS_LOG_WARN, "session",
                "the broker answered packet %u, which is not in flight",
                reply->packet_id);
+    /*
+    ** libmosquitto may still have it, when memory was short at its first
+    ** answer; for an id that it does not know it does nothing.
+    */
+    if (type == PACKET_PUBACK) {
+      (void)packet_filter_tell_puback(&session->filter, reply->packet_id);
+      session_flush_later(session);
+    }
     return;
   }
   if (type == PACKET_PUBACK &&
