@@ -156,6 +156,16 @@ bool outbox_uses(const outbox *outbox, uint16_t packet_id) {
   return id_map_find(&outbox->packets, packet_id) != NULL;
 }
 
+bool outbox_repeats(const outbox *outbox, uint16_t packet_id) {
+  const id_node *found = id_map_find(&outbox->packets, packet_id);
+
+  if (!found)
+    return false;
+  return ((const outbox_op *)((const char *)found -
+                              offsetof(outbox_op, by_packet)))
+      ->repeats;
+}
+
 outbox_op *outbox_answered(outbox *outbox, outbox_kind kind,
                            uint16_t packet_id) {
   outbox_op *op = of_packet(id_map_find(&outbox->packets, packet_id));
@@ -192,6 +202,8 @@ void outbox_lost(outbox *outbox) {
   static const outbox_class again[] = {OUTBOX_CONTROL, OUTBOX_QOS0};
 
   outbox->unplaced = NULL;
+  for (outbox_op *op = outbox->in_flight[OUTBOX_QOS1].first; op; op = op->next)
+    op->repeats = true;
   for (size_t i = 0; i < sizeof again / sizeof *again; i++) {
     outbox_list *list = &outbox->in_flight[again[i]];
 

@@ -69,6 +69,7 @@ struct outbox_op {
   bool abandoned;          /* its caller has been released */
   outbox_list followers;   /* subscribes that share this one's answer */
   uint16_t packet_id;
+  bool repeats;    /* handed to the engine on an earlier connection */
   bool placed;     /* QoS 0: `end_at` is known */
   uint64_t end_at; /* QoS 0: count of written bytes at which it has left */
   outbox_end end;
@@ -123,6 +124,9 @@ void outbox_sent(outbox *outbox, outbox_op *op, uint16_t packet_id);
 
 /* True when `packet_id` names an operation in flight. */
 bool outbox_uses(const outbox *outbox, uint16_t packet_id);
+
+/* True when it names one that was in flight on an earlier connection. */
+bool outbox_repeats(const outbox *outbox, uint16_t packet_id);
 
 /*
 ** The broker answered: takes the operation in flight out of the outbox; NULL

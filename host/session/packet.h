@@ -41,7 +41,8 @@ enum {
   PACKET_TOO_LARGE = 0x95,
   PACKET_NO_MEMORY = 0x100, /* not a wire value */
   PACKET_SIZE_MAX = 268435455 + 5,
-  PACKET_TEXT_MAX = 65535
+  PACKET_TEXT_MAX = 65535,
+  PACKET_DUP = 8 /* flag of PUBLISH */
 };
 
 /* One whole packet. */

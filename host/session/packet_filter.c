@@ -164,8 +164,9 @@ int packet_filter_library_wrote(packet_filter *filter, size_t size) {
       filter->ready += packet.size;
       filter->queued += packet.size;
       filter->packets_out++;
-      if (filter->outgoing)
-        filter->outgoing(filter->user, &packet, filter->queued);
+      if (filter->outgoing &&
+          filter->outgoing(filter->user, &packet, filter->queued))
+        *at |= PACKET_DUP;
     }
   }
 }

@@ -35,9 +35,10 @@ struct packet_filter {
   const packet_connect *connect; /* borrowed; what replaces CONNECT */
   /*
   ** Sees each packet of libmosquitto that stays; `end` is the count of
-  ** `written` at which its last byte has left.
+  ** `written` at which its last byte has left.  True: it is a PUBLISH that
+  ** goes out once more, and gets its DUP flag if it has none.
   */
-  void (*outgoing)(void *user, const packet *packet, uint64_t end);
+  bool (*outgoing)(void *user, const packet *packet, uint64_t end);
   void *user; /* borrowed; passed to outgoing */
 };
 

@@ -152,7 +152,7 @@ void session_flush_later(iotops_session *session);
 ** rest is handled; not to be called from within a call of the owner.
 */
 void session_flush_early(iotops_session *session);
-void session_outgoing(void *user, const packet *packet, uint64_t end);
+bool session_outgoing(void *user, const packet *packet, uint64_t end);
 void session_writable(void *user);
 void session_ping(iotops_timer *timer);
 void session_pong_missing(iotops_timer *timer);

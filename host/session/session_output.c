@@ -66,15 +66,33 @@ static void write_acks(iotops_session *session) {
     session->filter.packets_out--; /* end has counted one of them */
 }
 
-void session_outgoing(void *user, const packet *packet, uint64_t end) {
+/* The packet id of a PUBLISH that libmosquitto wrote with QoS 1. */
+static uint16_t publish_id(const packet *packet) {
+  const uint8_t *at = packet->body;
+
+  at += 2 + (at[0] << 8 | at[1]);
+  return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+bool session_outgoing(void *user, const packet *packet, uint64_t end) {
   iotops_session *session = user;
 
   if (iotops_log_enabled(session->context, IOTOPS_LOG_DEBUG))
     iotops_log(session->context, IOTOPS_LOG_DEBUG, "session",
                "sending packet type %d, flags %d, %zu bytes", packet->type,
                packet->flags, packet->size);
-  if (packet->type == PACKET_PUBLISH && (packet->flags & 6) == 0)
+  if (packet->type != PACKET_PUBLISH)
+    return false;
+  if ((packet->flags & 6) == 0) {
     outbox_placed(&session->outbox, end);
+    return false;
+  }
+  /*
+  ** What a narrower window than the last connection's holds back, libmosquitto
+  ** sends later as if for the first time.
+  */
+  return !(packet->flags & PACKET_DUP) && session->metrics.connects > 1 &&
+         outbox_repeats(&session->outbox, publish_id(packet));
 }
 
 /* Gives one operation to the engine; 0, or -1. */

@@ -133,11 +133,12 @@ static void a_large_packet_is_gathered_whole(void **state) {
 static unsigned outgoing_seen;
 static uint64_t outgoing_end;
 
-static void see_outgoing(void *user, const packet *packet, uint64_t end) {
+static bool see_outgoing(void *user, const packet *packet, uint64_t end) {
   (void)user;
   assert_int_equal(packet->type, PACKET_PUBLISH);
   outgoing_seen++;
   outgoing_end = end;
+  return false;
 }
 
 /* PUBLISH, PUBACK, PUBLISH of libmosquitto: its PUBACK is dropped. */

@@ -319,6 +319,58 @@ static void a_full_queue_drops_the_oldest_or_the_newest(void **state) {
   }
 }
 
+static void a_puback_right_before_the_end_is_not_forgotten(void **state) {
+  owner *owner = connected();
+  uint16_t id;
+
+  (void)state;
+  publish(owner, 1, "a", "1");
+  id = broker_expect(owner->broker, 3)->id;
+  BROKER_SEND(owner->broker, 0x40, 2, (uint8_t)(id >> 8), (uint8_t)id);
+  broker_end(owner->broker); /* in the same turn */
+  drain(owner);
+  assert_int_equal(owner->done, 1);
+  broker_pass(owner->broker, 1000);
+  broker_expect(owner->broker, 1);
+  BROKER_SEND(owner->broker, 0x20, 6, 1, 0, 3, 0x21, 0, 1);
+  broker_expect_nothing(owner->broker);
+  publish(owner, 1, "a", "2");
+  assert_int_equal(broker_expect(owner->broker, 3)->flags, 2);
+  finish(owner);
+}
+
+static void a_replay_is_marked_also_when_the_window_has_shrunk(void **state) {
+  owner *owner = connected();
+  uint16_t ids[3];
+
+  (void)state;
+  for (int i = 0; i < 3; i++)
+    publish(owner, 1, "a", "1");
+  for (int i = 0; i < 3; i++) {
+    const broker_packet *packet = broker_expect(owner->broker, 3);
+
+    assert_int_equal(packet->flags, 2);
+    ids[i] = packet->id;
+  }
+  broker_end(owner->broker);
+  drain(owner);
+  broker_pass(owner->broker, 1000);
+  broker_expect(owner->broker, 1);
+  BROKER_SEND(owner->broker, 0x20, 6, 1, 0, 3, 0x21, 0, 1);
+  drain(owner);
+  for (int i = 0; i < 3; i++) {
+    const broker_packet *packet = broker_expect(owner->broker, 3);
+
+    assert_int_equal(packet->flags, 2 | 8);
+    assert_int_equal(packet->id, ids[i]);
+    broker_expect_nothing(owner->broker);
+    puback(owner, packet->id);
+  }
+  publish(owner, 1, "a", "3");
+  assert_int_equal(broker_expect(owner->broker, 3)->flags, 2);
+  finish(owner);
+}
+
 static void cancelling_a_queued_publish_sends_nothing(void **state) {
   owner *owner = begin();
   iotops_operation op = publish(owner, 1, "a", "1");
@@ -369,6 +421,8 @@ int main(void) {
       cmocka_unit_test(a_packet_beyond_the_brokers_maximum_is_never_sent),
       cmocka_unit_test(a_full_queue_refuses_and_tells_when_there_is_room),
       cmocka_unit_test(a_full_queue_drops_the_oldest_or_the_newest),
+      cmocka_unit_test(a_puback_right_before_the_end_is_not_forgotten),
+      cmocka_unit_test(a_replay_is_marked_also_when_the_window_has_shrunk),
       cmocka_unit_test(cancelling_a_queued_publish_sends_nothing),
       cmocka_unit_test(cancelling_in_flight_swallows_the_answer),
   };
