@@ -68,7 +68,7 @@ PUBLIC_HEADERS  := $(wildcard host/include/iotops/*.h)
 ALL_SOURCES     := $(CORE_SOURCES) $(BINDING_SOURCES) $(HOST_SOURCES) \
   $(UNIT_SOURCES) $(BENCH_SOURCES) \
   $(wildcard tests/metl/*.c tests/metl/faulty/*.c tests/faults/*.c \
-  tests/fuzz/*.c)
+  tests/fuzz/*.c tests/model/*.c)
 ALL_HEADERS     := $(shell find host bindings tests -name '*.h' 2>/dev/null)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -101,7 +101,7 @@ endif
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all program module unit replays benches
+.PHONY: all program module unit replays models benches
 
 all: $(LIBRARY) $(MODULE) $(PROGRAM) ## build the library, the Lua module and the program
 
@@ -192,6 +192,15 @@ PEER := $(BUILD)/tests/faults/peer
 $(PEER): $(BUILD)/tests/faults/peer.o $(BUILD)/libiotops.a
 	$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
+# Random histories, each program with the simulated world.
+MODELS := $(BUILD)/tests/model/acks $(BUILD)/tests/model/simulate \
+  $(BUILD)/tests/model/starve
+$(MODELS): $(BUILD)/tests/model/%: $(BUILD)/tests/model/%.o \
+  $(BUILD)/tests/model/world.o $(BUILD)/tests/model/network.o \
+  $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+
 # Each fuzz target with the inputs that are kept for it; and once more with an
 # off-by-one planted in a copy of the framing: a packet seems whole a byte early.
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -248,6 +257,7 @@ $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(BUILD)/fuzz/core.a tests/fuzz/fuzz.h
 module: $(MODULE)
 unit: $(UNIT_TESTS)
 replays: $(REPLAYS)
+models: $(MODELS)
 benches: $(BENCHES)
 
 -include $(shell find $(BUILD)/host $(BUILD)/bindings $(BUILD)/tests \
@@ -261,7 +271,7 @@ JOBS  ?= $(shell nproc)
 again  = @$(MAKE) --no-print-directory
 build  = $(again) -j$(JOBS)
 
-.PHONY: demo demo-now test test-now test-asan faults fuzz fuzz-build soak memcheck bench metl
+.PHONY: demo demo-now test test-now test-asan faults fuzz fuzz-build model simulate soak memcheck bench metl
 
 demo: deps-build ## see it work: a simulated line of sensors, within a minute
 	$(build) all
@@ -271,7 +281,7 @@ demo-now:
 	@$(LUA_ENVIRONMENT) $(LUA) scripts/samples/demo/run.lua $(BUILD)/iotops
 
 test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
-	$(build) all unit replays $(PEER) $(BUILD)/metl $(BUILD)/metl-faulty
+	$(build) all unit replays models $(PEER) $(BUILD)/metl $(BUILD)/metl-faulty
 	$(again) test-now
 
 test-now:
@@ -281,7 +291,7 @@ test-now:
 
 test-asan: deps-test ## run the tests under ASan and UBSan
 	$(build) BUILD=$(BUILD)/asan SANITIZE=address,undefined OPTIMIZE=-O1 \
-	  all unit replays $(BUILD)/asan/tests/faults/peer $(BUILD)/asan/metl \
+	  all unit replays models $(BUILD)/asan/tests/faults/peer $(BUILD)/asan/metl \
 	  $(BUILD)/asan/metl-faulty
 	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-now
 
@@ -295,6 +305,14 @@ fuzz: deps-fuzz ## let each fuzz target look for TIME=60 seconds
 	@BUILD='$(BUILD)' $(LUA) tests/fuzz/run.lua fuzz '$(or $(TIME),60)'
 
 fuzz-build: $(FUZZERS)
+
+model: deps-test ## a million histories of acknowledgements against a reference
+	$(build) models
+	@$(BUILD)/tests/model/acks $(or $(HISTORIES),1000000)
+
+simulate: deps-test ## sessions in random trouble: SEEDS=10000
+	$(build) models
+	@$(BUILD)/tests/model/simulate $(or $(SEEDS),10000)
 
 soak: deps-test ## kill and restart everything, ROUNDS=1000 times
 	$(build) all $(PEER)

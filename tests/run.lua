@@ -121,6 +121,18 @@ local function programs()
       read = read_summary,
     }
   end
+  for _, model in ipairs {
+    { "acks", "100000" }, { "simulate", "400" }, { "starve" },
+  } do
+    list[#list + 1] = {
+      name = "model " .. model[1],
+      command = {
+        build .. "/tests/model/" .. model[1], table.unpack(model, 2),
+      },
+      seconds = 120,
+      read = read_summary,
+    }
+  end
   for _, what in ipairs { "replay", "planted" } do
     list[#list + 1] = {
       name = "fuzz " .. what,
