@@ -136,7 +136,7 @@ void session_close_stream(iotops_session *session, bool graceful) {
   /* Every PUBACK that came counts: what keeps its message sends it again. */
   if (engine_is_open(session->engine) &&
       session->filter.library.start < session->filter.library.end)
-    (void)engine_pump(session->engine, &session->filter, &ignored);
+    (void)engine_give(session->engine, &session->filter, &ignored);
   iotops_timer_stop(context, &session->attempt);
   iotops_timer_stop(context, &session->ping);
   iotops_timer_stop(context, &session->pong);
