@@ -15,6 +15,10 @@
 ** why a turn was stopped. */
 enum { RESERVE = 512 * 1024 };
 
+/* Past this much after loading, the collector waits until four times what
+** was left is in use (Lua's own pause is two times). */
+enum { LARGE_STATE = 1024 * 1024, LARGE_STATE_PAUSE = 400 };
+
 /*
 ** Whether the state may not grow to `wanted` bytes for a block of `size`.  Lua
 ** collects its garbage when it was refused, and asks once more: refused then
@@ -372,6 +376,12 @@ script_state *state_load(script *script, uint64_t generation, source *tried,
     goto failed;
   /* What loading has left behind is most of what a small script holds. */
   lua_gc(state->L, LUA_GCCOLLECT);
+  /*
+  ** A script with much that lives for ever (thousands of handlers) would have
+  ** the collector walk all of it over and over for a little garbage.
+  */
+  if (state->memory > LARGE_STATE)
+    lua_gc(state->L, LUA_GCINC, LARGE_STATE_PAUSE, 0, 0);
   return state;
 failed:
   source_clear(tried);
