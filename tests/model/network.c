@@ -396,7 +396,8 @@ static ptrdiff_t stream_write(iotops_stream *base, const void *bytes,
   if (stream->cut_out != SIZE_MAX)
     stream->cut_out -= taken;
   grow(&stream->to_broker, &stream->room, stream->held + taken);
-  memcpy(stream->to_broker + stream->held, bytes, taken);
+  if (taken > 0)
+    memcpy(stream->to_broker + stream->held, bytes, taken);
   stream->held += taken;
   network->bytes += taken;
   network->trace = model_trace(network->trace, bytes, taken);
