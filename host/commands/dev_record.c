@@ -28,6 +28,12 @@ static int distrust(iotops_error *err, const char *path, const char *why) {
                                     "%s: %s; it is not used", path, why);
 }
 
+static int none_runs(iotops_error *err, const char *path) {
+  return iotops_error_configuration(
+      err, "dev.json", iotops_text_of(path),
+      "none has left word in %s; start one in another terminal", path);
+}
+
 /*
 ** Opens the folder after checking it.  -1 with errno ENOENT when there is
 ** none, with `err` set in every case.
@@ -37,7 +43,10 @@ static int open_folder(const char *path, iotops_error *err) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) {
     int failure = errno;
-    distrust(err, path, strerror(failure));
+    if (failure == ENOENT)
+      none_runs(err, path);
+    else
+      distrust(err, path, strerror(failure));
     errno = failure;
     return -1;
   }
@@ -63,9 +72,11 @@ static int load(dev_record *record, iotops_error *err) {
     return -1;
   int file = openat(folder, "dev.json",
                     O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  int cause = errno;
   close(folder);
   if (file < 0)
-    return distrust(err, path, "no dev.json in it");
+    return cause == ENOENT ? none_runs(err, path)
+                           : distrust(err, path, strerror(cause));
   if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode) ||
       info.st_uid != geteuid() || (info.st_mode & 077) != 0 ||
       info.st_size > 65536) {

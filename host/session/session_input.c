@@ -27,20 +27,34 @@ void session_refuse(iotops_session *session, int reason, const char *what) {
 
 /* What a peer said in its own words, for an error. */
 static void refused_by_broker(iotops_error *err, const char *what,
-                              const packet_reply *reply) {
+                              const packet_reply *reply, const char *advice) {
   iotops_text reason = reply->reason_string, other = reply->server_reference;
 
-  session_error(
-      err, IOTOPS_MQTT_ERROR, reply->reason_code,
-      "%s with reason 0x%02X (%s)%s%.*s%s%.*s", what, reply->reason_code,
-      iotops_reason_name(reply->reason_code), reason.data ? ": " : "",
-      (int)(reason.size < 400 ? reason.size : 400),
-      reason.data ? reason.data : "",
-      other.data ? "; it names another server: " : "",
-      (int)(other.size < 200 ? other.size : 200), other.data ? other.data : "");
+  session_error(err, IOTOPS_MQTT_ERROR, reply->reason_code,
+                "%s with reason 0x%02X (%s)%s%.*s%s%.*s%s", what,
+                reply->reason_code, iotops_reason_name(reply->reason_code),
+                reason.data ? ": " : "",
+                (int)(reason.size < 400 ? reason.size : 400),
+                reason.data ? reason.data : "",
+                other.data ? "; it names another server: " : "",
+                (int)(other.size < 200 ? other.size : 200),
+                other.data ? other.data : "", advice);
 }
 
 /* ----------------------------------------------------------- CONNACK -- */
+
+/* What to look at, where the broker's code says which settings it disliked. */
+static const char *advice_on(int reason_code) {
+  switch (reason_code) {
+  case 0x85:
+    return "; check client_id";
+  case 0x86:
+  case 0x87:
+    return "; check username, password_file, sat_file and cert_file";
+  default:
+    return "";
+  }
+}
 
 static void take_limits(iotops_session *session, const packet_reply *reply) {
   session_limits *limits = &session->limits;
@@ -83,7 +97,8 @@ static void on_connack(iotops_session *session, const packet_reply *reply) {
     return;
   }
   if (reply->reason_code >= 0x80) {
-    refused_by_broker(&err, "connection refused", reply);
+    refused_by_broker(&err, "connection refused", reply,
+                      advice_on(reply->reason_code));
     session_lost(session, &err, reconnect_class_connack(reply->reason_code),
                  false);
     return;
@@ -269,7 +284,7 @@ static void on_answer(iotops_session *session, packet_type type,
 static void on_disconnect(iotops_session *session, const packet_reply *reply) {
   iotops_error err;
 
-  refused_by_broker(&err, "disconnected by server", reply);
+  refused_by_broker(&err, "disconnected by server", reply, "");
   if (reply->reason_code == 0x8e) {
     session_error(&err, IOTOPS_MQTT_ERROR, 0x8e,
                   "disconnected by server with reason 0x8E (%s): another "
@@ -332,7 +347,9 @@ static void on_packet(iotops_session *session, const packet *packet) {
     break;
   }
   if (!session->connected) {
-    session_refuse(session, PACKET_PROTOCOL_ERROR, "a packet before CONNACK");
+    session_refuse(session, PACKET_PROTOCOL_ERROR,
+                   "a packet before CONNACK; does an MQTT broker answer on "
+                   "this tcp_port?");
     return;
   }
   if (packet->type == PACKET_PUBLISH)

@@ -147,6 +147,7 @@ describe("the tools", function()
     assert.equal(2, ended.code)
     assert.truthy(ended:text():find("AIO_BROKER_HOSTNAME is not set", 1, true))
     assert.truthy(ended:text():find("iotops dev", 1, true))
+    assert.truthy(ended:text():find("start one in another terminal", 1, true), ended:text())
   end)
 
   it("leave a running host of the same client id alone", function()
@@ -168,5 +169,22 @@ describe("the tools", function()
     os.execute("rm -rf " .. folder .. " " .. guarded.folder)
     assert.equal(1, refused.code, refused:text())
     assert.truthy(refused:text():find("Not authorized", 1, true), refused:text())
+  end)
+
+  it("name the settings to look at when a password is wrong, and keep it to themselves", function()
+    local folder = process.folder()
+    hosting.write(folder .. "/password", "not-the-one")
+    assert.equal(0, process.run({
+      "mosquitto_passwd", "-b", "-c", folder .. "/users", "ann", "the-one",
+    }).code)
+    local guarded = hosting.place { lines = { "password_file " .. folder .. "/users" } }
+    local refused = guarded:tool({ "send", "--timeout", "0.5", "a", "{}" }, {
+      AIO_MQTT_USERNAME = "ann", AIO_MQTT_PASSWORD_FILE = folder .. "/password",
+    })
+    guarded.broker:stop()
+    os.execute("rm -rf " .. folder .. " " .. guarded.folder)
+    assert.equal(3, refused.code, refused:text())
+    assert.truthy(refused:text():find("check username, password_file", 1, true), refused:text())
+    assert.falsy(refused:text():find("not-the-one", 1, true), refused:text())
   end)
 end)
