@@ -49,7 +49,8 @@ endif
 
 CFLAGS   ?= $(OPTIMIZE) -g
 INCLUDES := -Ihost/include -Ihost -Ibindings
-LANGUAGE := -std=c11 -D_GNU_SOURCE
+# No path of the folder it was built in ends up in what is installed.
+LANGUAGE := -std=c11 -D_GNU_SOURCE -ffile-prefix-map=$(CURDIR)=.
 ALL_CFLAGS = $(LANGUAGE) -Wall -Wextra -Werror -fPIC -fvisibility=hidden \
   -MMD -MP $(INCLUDES) $(CORE_CFLAGS) $(EXTRA_CFLAGS) $(CFLAGS) $(SANITIZER)
 ALL_LDFLAGS := $(LDFLAGS) $(SANITIZER)
