@@ -201,14 +201,17 @@ end
 local function run(program)
   local result = { passed = 0, failed = 0, skipped = 0, notes = {} }
   local started = uv.hrtime()
+  -- What a test leaves behind, also one that was killed, goes with this folder.
+  local temporary = process.folder()
   local ok, err = pcall(function()
     local running = process.start(program.command, {
-      env = { CMOCKA_MESSAGE_OUTPUT = "TAP" },
+      env = { CMOCKA_MESSAGE_OUTPUT = "TAP", TMPDIR = temporary },
     })
     running:wait(program.seconds)
     program.read(result, running)
   end)
   process.kill_all()
+  os.execute("rm -rf '" .. temporary .. "'")
   if not ok then
     result.failed = result.failed + 1
     result.notes[#result.notes + 1] = "FAILED: " .. tostring(err)
