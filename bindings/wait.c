@@ -108,13 +108,30 @@ void wait_push_sentinel(lua_State *L) {
   lua_pushlightuserdata(L, (void *)&sentinel);
 }
 
-void wait_drive(lua_State *L, iotops_lua *state) {
+/*
+** `lua5.4` answers Ctrl-C with a hook, which is seen when Lua runs: it is
+** given the chance so often while the main thread waits.
+*/
+enum { INTERRUPT_MS = 250 };
+
+static void look_up(iotops_timer *timer) {
+  iotops_timer_start(timer->user, timer, INTERRUPT_MS);
+}
+
+static int let_hook_run(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+static void drive(lua_State *L, iotops_lua *state, iotops_timer *looking) {
   wait *driven = state->main_wait;
+  lua_Hook hook = lua_gethook(L);
   while (driven != NULL && !driven->done) {
     /* Tasks that are queued may be all that is left to do. */
     iotops_context_run_once(state->context, false);
     if (driven->done)
       break;
+    iotops_timer_stop(state->context, looking);
     if (!uv_loop_alive(iotops_context_loop(state->context)) &&
         iotops_context_next_due(state->context) == UINT64_MAX) {
       iotops_context_run_once(state->context, false);
@@ -123,9 +140,23 @@ void wait_drive(lua_State *L, iotops_lua *state) {
       state->main_wait = NULL;
       luaL_error(L, "cannot wait: nothing is under way that could end it");
     }
+    if (lua_gethook(L) != hook) {
+      state->main_wait = NULL;
+      lua_pushcfunction(L, let_hook_run);
+      lua_call(L, 0, 0);
+      state->main_wait = driven;
+      hook = lua_gethook(L);
+    }
+    look_up(looking);
     iotops_context_run_once(state->context, true);
   }
+  iotops_timer_stop(state->context, looking);
   state->main_wait = NULL;
+}
+
+void wait_drive(lua_State *L, iotops_lua *state) {
+  iotops_timer looking = {.fire = look_up, .user = state->context};
+  drive(L, state, &looking);
 }
 
 int wait_yield(lua_State *L, wait *begun, lua_KFunction k) {

@@ -70,6 +70,20 @@ describe("a script under plain Lua", function()
     assert.match("finished.*ended", running:text())
   end)
 
+  it("ends at the first Ctrl-C while its main chunk waits", function()
+    local running, clean = start [[
+      io.stdout:setvbuf "no"
+      print "waiting"
+      iotops.sleep(60)
+    ]]
+    running:line "waiting"
+    running:signal_with "sigint"
+    running:wait(5)
+    clean()
+    assert.equal(1, running.code, running:text())
+    assert.match("interrupted!", running:text())
+  end)
+
   it("says which settings are missing, and what brings a broker", function()
     local ended = run('iotops.send("x", 1)', {
       AIO_BROKER_HOSTNAME = false, AIO_BROKER_TCP_PORT = false, AIO_MQTT_USE_TLS = false,
