@@ -36,6 +36,7 @@ typedef struct iotops_lua_call {
   iotops_text topic;   /* absent when no message is being handled */
   uint16_t packet_id;  /* 0: none */
   uint64_t started_ms; /* on mono_ms; the first turn of the call */
+  uint64_t began_ns;   /* the embedder's own; 0 at the first enter() */
 } iotops_lua_call;
 
 typedef struct iotops_lua_embedder {
@@ -57,7 +58,7 @@ typedef struct iotops_lua_embedder {
   ** Around each turn (resume to yield or end) of a call: the budget is armed
   ** and disarmed here.  `failed` is the error message of a turn that raised.
   */
-  void (*enter)(void *user, lua_State *co, const iotops_lua_call *call);
+  void (*enter)(void *user, lua_State *co, iotops_lua_call *call);
   void (*leave)(void *user, lua_State *co, const iotops_lua_call *call,
                 bool ended, const char *failed);
 

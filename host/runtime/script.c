@@ -115,6 +115,16 @@ size_t script_calls(const script *script) {
   return calls;
 }
 
+void script_took(script *script, script_work work, uint64_t spent_ns,
+                 uint64_t now_ns) {
+  latency **took = &script->took[work];
+  /* What cannot be noted for want of memory is not worth a failure. */
+  if (*took == NULL &&
+      (*took = iotops_zalloc(script->host->context, sizeof **took)) == NULL)
+    return;
+  latency_record(*took, spent_ns, now_ns);
+}
+
 void script_quiesce(script *script) {
   reload_cancel(script);
   script_client_shut(&script->client);
@@ -135,6 +145,8 @@ void script_free(script *script) {
   iotops_context *context = script->host->context;
   script_client_close(&script->client);
   source_clear(&script->refused);
+  for (size_t i = 0; i < SCRIPT_WORKS; i++)
+    iotops_free(context, script->took[i]);
   iotops_free(context, script->name);
   iotops_free(context, script->path);
   iotops_free(context, script->folder);

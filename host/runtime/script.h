@@ -8,11 +8,20 @@
 #ifndef RUNTIME_SCRIPT_H
 #define RUNTIME_SCRIPT_H
 
+#include "runtime/latency.h"
 #include "runtime/script_client.h"
 #include "runtime/state.h"
 
 struct host;
 struct reload;
+
+/* What is timed: from the first turn of a handler to its end, and turns. */
+typedef enum script_work {
+  SCRIPT_TELEMETRY,
+  SCRIPT_COMMAND,
+  SCRIPT_TURN,
+  SCRIPT_WORKS
+} script_work;
 
 typedef struct script script;
 struct script {
@@ -32,6 +41,8 @@ struct script {
   bool from_folder;       /* found in a folder: goes when its file goes */
   bool missing;           /* its file is gone, and that was said */
   script *next;
+  /* Owned; NULL: never done so far. */
+  latency *took[SCRIPT_WORKS];
 };
 
 /* How thoroughly script_consider() looks for a change. */
@@ -55,6 +66,10 @@ size_t script_calls(const script *script);
 
 /* No new calls; messages stay with the broker. */
 void script_quiesce(script *script);
+
+/* Notes that a piece of work was done within `spent_ns`, on uv_hrtime(). */
+void script_took(script *script, script_work work, uint64_t spent_ns,
+                 uint64_t now_ns);
 
 /* Gives up all generations.  The client stays for the session's sake. */
 void script_close(script *script);

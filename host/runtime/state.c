@@ -187,13 +187,16 @@ static void stop(lua_State *L, lua_Debug *frame) {
   guard_hook(&((script_state *)state)->turn, L);
 }
 
-static void enter(void *user, lua_State *co, const iotops_lua_call *call) {
+static void enter(void *user, lua_State *co, iotops_lua_call *call) {
   script_state *state = user;
   host *host = state->script->host;
   (void)co;
+  if (state->depth == 0)
+    state->turn_ns = uv_hrtime();
+  if (call->began_ns == 0)
+    call->began_ns = state->depth == 0 ? state->turn_ns : uv_hrtime();
   if (state->depth++ > 0)
     return;
-  state->turn_ns = uv_hrtime();
   state->refused_size = 0;
   guard_enter(&host->guard, &state->turn,
               call->kind == IOTOPS_CALL_MAIN ? host->options.load_limit_ms
@@ -204,24 +207,30 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
                   bool ended, const char *failed) {
   script_state *state = user;
   script_counters *counters = &state->script->client.counters;
+  uint64_t now_ns = uv_hrtime();
   if (--state->depth == 0) {
     guard_leave(&state->script->host->guard, &state->turn, co);
     if (failed != NULL && state->turn.reason != GUARD_NONE)
       counters->stopped++;
-    uint64_t spent_us = (uv_hrtime() - state->turn_ns) / 1000;
+    uint64_t spent_us = (now_ns - state->turn_ns) / 1000;
     counters->busy_us += spent_us;
     if (spent_us > counters->longest_us)
       counters->longest_us = spent_us;
+    script_took(state->script, SCRIPT_TURN, now_ns - state->turn_ns, now_ns);
   }
   if (failed != NULL)
     counters->errors++;
   if (!ended)
     return;
   counters->calls++;
-  if (call->kind == IOTOPS_CALL_TELEMETRY)
+  if (call->kind == IOTOPS_CALL_TELEMETRY) {
     counters->handled++;
-  else if (call->kind == IOTOPS_CALL_COMMAND)
+    script_took(state->script, SCRIPT_TELEMETRY, now_ns - call->began_ns,
+                now_ns);
+  } else if (call->kind == IOTOPS_CALL_COMMAND) {
     counters->commands++;
+    script_took(state->script, SCRIPT_COMMAND, now_ns - call->began_ns, now_ns);
+  }
   if (state->draining)
     iotops_task_late(state->script->host->context, &state->idle);
 }

@@ -58,7 +58,7 @@ static int refuse(void *user, iotops_lua_endpoint *endpoint,
                           "the case has not started yet");
 }
 
-static void enter(void *user, lua_State *co, const iotops_lua_call *call) {
+static void enter(void *user, lua_State *co, iotops_lua_call *call) {
   (void)user;
   (void)co;
   (void)call;
