@@ -1,6 +1,6 @@
 /*
-** transport_peers.h -- servers of every manner, each in a thread, and a client of
-** the transport.
+** transport_peers.h -- servers of every manner, each in a thread, and a client
+** of the transport.
 */
 #ifndef UNIT_TRANSPORT_PEERS_H
 #define UNIT_TRANSPORT_PEERS_H
