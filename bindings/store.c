@@ -143,24 +143,31 @@ static int wait_for_answer(lua_State *L, wait *begun, int status,
 
 /* ------------------------------------------------------------- methods -- */
 
-static int store_get(lua_State *L) {
+/* Of the core: a request that names a key; the same with a value. */
+typedef int ask_key(iotops_state_store *store, iotops_text key,
+                    const iotops_store_options *options, iotops_store_done done,
+                    void *user, iotops_error *err);
+typedef int ask_pair(iotops_state_store *store, iotops_text key,
+                     iotops_text value, const iotops_store_options *options,
+                     iotops_store_done done, void *user, iotops_error *err);
+
+static int about_key(lua_State *L, const char *const *names, ask_key *ask,
+                     int (*push)(lua_State *L, const wait *ended)) {
   const lua_store *self = check_store(L, 1);
   iotops_text key = check_bytes(L, 2);
   iotops_store_options options;
   iotops_hlc token;
   iotops_error err;
   lua_settop(L, 3);
-  if (request_options(L, 3, timeout_option, &options, &token, &err) != 0)
+  if (request_options(L, 3, names, &options, &token, &err) != 0)
     return push_failure(L, &err);
-  wait *begun = wait_new(L, push_value);
-  int status = iotops_store_get(self->handle, key, &options, store_answered,
-                                begun, &err);
+  wait *begun = wait_new(L, push);
+  int status = ask(self->handle, key, &options, store_answered, begun, &err);
   return wait_for_answer(L, begun, status, &err);
 }
 
-static int store_set(lua_State *L) {
-  static const char *const names[] = {"timeout", "condition",     "expiry_ms",
-                                      "persist", "fencing_token", NULL};
+static int about_pair(lua_State *L, const char *const *names, ask_pair *ask,
+                      int (*push)(lua_State *L, const wait *ended)) {
   const lua_store *self = check_store(L, 1);
   iotops_text key = check_bytes(L, 2), value = check_bytes(L, 3);
   iotops_store_options options;
@@ -169,42 +176,30 @@ static int store_set(lua_State *L) {
   lua_settop(L, 4);
   if (request_options(L, 4, names, &options, &token, &err) != 0)
     return push_failure(L, &err);
-  wait *begun = wait_new(L, push_applied);
-  int status = iotops_store_set(self->handle, key, value, &options,
-                                store_answered, begun, &err);
+  wait *begun = wait_new(L, push);
+  int status =
+      ask(self->handle, key, value, &options, store_answered, begun, &err);
   return wait_for_answer(L, begun, status, &err);
 }
 
 static const char *const delete_options[] = {"timeout", "fencing_token", NULL};
 
+static int store_get(lua_State *L) {
+  return about_key(L, timeout_option, iotops_store_get, push_value);
+}
+
+static int store_set(lua_State *L) {
+  static const char *const names[] = {"timeout", "condition",     "expiry_ms",
+                                      "persist", "fencing_token", NULL};
+  return about_pair(L, names, iotops_store_set, push_applied);
+}
+
 static int store_del(lua_State *L) {
-  const lua_store *self = check_store(L, 1);
-  iotops_text key = check_bytes(L, 2);
-  iotops_store_options options;
-  iotops_hlc token;
-  iotops_error err;
-  lua_settop(L, 3);
-  if (request_options(L, 3, delete_options, &options, &token, &err) != 0)
-    return push_failure(L, &err);
-  wait *begun = wait_new(L, push_count);
-  int status = iotops_store_del(self->handle, key, &options, store_answered,
-                                begun, &err);
-  return wait_for_answer(L, begun, status, &err);
+  return about_key(L, delete_options, iotops_store_del, push_count);
 }
 
 static int store_vdel(lua_State *L) {
-  const lua_store *self = check_store(L, 1);
-  iotops_text key = check_bytes(L, 2), value = check_bytes(L, 3);
-  iotops_store_options options;
-  iotops_hlc token;
-  iotops_error err;
-  lua_settop(L, 4);
-  if (request_options(L, 4, delete_options, &options, &token, &err) != 0)
-    return push_failure(L, &err);
-  wait *begun = wait_new(L, push_count);
-  int status = iotops_store_vdel(self->handle, key, value, &options,
-                                 store_answered, begun, &err);
-  return wait_for_answer(L, begun, status, &err);
+  return about_pair(L, delete_options, iotops_store_vdel, push_count);
 }
 
 /* Ends what belongs to it, then itself; twice does nothing. */
