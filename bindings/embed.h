@@ -156,6 +156,12 @@ const char *iotops_lua_endpoint_identity(const iotops_lua_endpoint *endpoint);
 /* The topic filter it subscribes to; borrowed. */
 const char *iotops_lua_endpoint_filter(const iotops_lua_endpoint *endpoint);
 
+bool iotops_lua_endpoint_is_executor(const iotops_lua_endpoint *endpoint);
+
+/* Pushes the table of options that it was declared with.  May raise. */
+void iotops_lua_endpoint_push_options(lua_State *L,
+                                      const iotops_lua_endpoint *endpoint);
+
 /* Makes the envoy and starts it; `done` when granted or refused. */
 int iotops_lua_endpoint_open(iotops_lua_endpoint *endpoint,
                              iotops_envoy_done done, void *user,

@@ -260,6 +260,18 @@ const char *iotops_lua_endpoint_filter(const iotops_lua_endpoint *endpoint) {
   return endpoint->filter;
 }
 
+bool iotops_lua_endpoint_is_executor(const iotops_lua_endpoint *endpoint) {
+  return endpoint->is_executor;
+}
+
+void iotops_lua_endpoint_push_options(lua_State *L,
+                                      const iotops_lua_endpoint *endpoint) {
+  luaL_checkstack(L, 2, NULL);
+  push_anchored(L, endpoint);
+  lua_getiuservalue(L, -1, ENDPOINT_OPTIONS);
+  lua_remove(L, -2);
+}
+
 /* ------------------------------------------------------------- methods -- */
 
 static iotops_lua_endpoint *check_endpoint(lua_State *L) {

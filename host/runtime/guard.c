@@ -15,6 +15,9 @@
 
 enum { GUARD_SIGNAL = SIGVTALRM };
 
+/* Guards of the process that tick: tests have several hosts. */
+static unsigned ticking;
+
 static uint64_t thread_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -68,6 +71,7 @@ bool guard_start(guard *guard) {
   if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &guard->timer) != 0)
     return false;
   guard->ticks = true;
+  ticking++;
   if (timer_settime(guard->timer, 0, &often, NULL) == 0)
     return true;
   int problem = errno;
@@ -83,7 +87,8 @@ void guard_stop(guard *guard) {
   timer_delete(guard->timer);
   guard->ticks = false;
   /* One that is on its way finds nothing to do. */
-  signal(GUARD_SIGNAL, SIG_IGN); /* NOLINT(bugprone-signal-handler) */
+  if (--ticking == 0)
+    signal(GUARD_SIGNAL, SIG_IGN); /* NOLINT(bugprone-signal-handler) */
 }
 
 /* ---------------------------------------------------------------- turn -- */

@@ -405,7 +405,10 @@ int host_new(const host_options *options, host **made, iotops_error *err) {
   host->limit.user = host;
   host->finish.run = look_finished;
   host->finish.user = host;
-  if (iotops_context_new(&context, &host->context, err) != 0)
+  host->context = options->context;
+  host->client = options->client;
+  if (host->context == NULL &&
+      iotops_context_new(&context, &host->context, err) != 0)
     goto failed;
   if (!module_cache_init(&host->modules, host->context) ||
       (host->settings = iotops_settings_new(host->context)) == NULL) {
@@ -419,6 +422,15 @@ int host_new(const host_options *options, host **made, iotops_error *err) {
 failed:
   host_free(host);
   return -1;
+}
+
+/* Guards the scripts' turns. */
+static void watch_over(host *host) {
+  if ((host->options.turn_limit_ms != 0 || host->options.load_limit_ms != 0 ||
+       host->options.memory_limit != 0) &&
+      !guard_start(&host->guard))
+    note(host, IOTOPS_LOG_WARN,
+         "a script that does not end cannot be stopped: %s", strerror(errno));
 }
 
 static int start(host *host, iotops_error *err) {
@@ -437,16 +449,24 @@ static int start(host *host, iotops_error *err) {
                             "the event loop takes no signals");
   /* Watched before they are read, so that no change falls in between. */
   watch_targets(host);
-  if ((host->options.turn_limit_ms != 0 || host->options.load_limit_ms != 0 ||
-       host->options.memory_limit != 0) &&
-      !guard_start(&host->guard))
-    note(host, IOTOPS_LOG_WARN,
-         "a script that does not end cannot be stopped: %s", strerror(errno));
+  watch_over(host);
   host->phase = HOST_SERVING;
   look_around(host, SCRIPT_LOOK_CONTENT);
   if (host->scripts == NULL)
     note(host, IOTOPS_LOG_WARN, "there is no script yet; waiting for one");
   return iotops_session_run(host->session, err);
+}
+
+void host_look(host *host) {
+  if (host->phase == HOST_STARTING)
+    watch_over(host);
+  host->phase = HOST_SERVING;
+  look_around(host, SCRIPT_LOOK_FORCED);
+}
+
+bool host_has_session(const host *host) {
+  return host->session == NULL ||
+         iotops_session_get_state(host->session) != IOTOPS_SESSION_ENDED;
 }
 
 host_result host_run(host *host, iotops_error *err) {
@@ -489,6 +509,7 @@ void host_free(host *host) {
     module_cache_free(&host->modules);
     iotops_settings_free(host->settings);
   }
-  iotops_context_free(host->context);
+  if (host->options.context == NULL)
+    iotops_context_free(host->context);
   free(host);
 }

@@ -47,6 +47,18 @@ typedef struct host_options {
   uint64_t load_limit_ms; /* the same for its main chunk */
   size_t memory_limit;    /* bytes, a generation */
   bool end_session;       /* at the end, instead of detaching from it */
+  /*
+  ** Without a broker: what the scripts run on instead of a session of the
+  ** host's.  Both or neither; borrowed.
+  */
+  iotops_context *context;
+  iotops_mqtt_client *client;
+  /*
+  ** Sees each new state before its main chunk runs; may raise.  NULL: nobody
+  ** looks.
+  */
+  void (*furnished)(void *user, lua_State *L);
+  void *furnished_user; /* borrowed */
   /* SIGCHLD, or NULL; may call host_fail(). */
   void (*child)(void *user);
   void *child_user; /* borrowed */
@@ -85,12 +97,12 @@ typedef struct host host;
 struct host {
   host_options options;
   logger logger;
-  iotops_context *context;    /* owned */
+  iotops_context *context;    /* owned, unless it was given */
   module_cache modules;       /* owned: the Lua half */
   guard guard;                /* of the scripts' turns */
   iotops_settings *settings;  /* owned; to be filled before host_run() */
-  iotops_session *session;    /* owned */
-  iotops_mqtt_client *client; /* the session's */
+  iotops_session *session;    /* owned; NULL: none, a client was given */
+  iotops_mqtt_client *client; /* the session's, or the one that was given */
   iotops_state_store *store;  /* owned; NULL until a script needs it */
   host_target *targets;       /* owned */
   size_t target_count;
@@ -127,6 +139,16 @@ int host_configure(host *host, iotops_error *err);
 ** could not start.
 */
 host_result host_run(host *host, iotops_error *err);
+
+/*
+** For a host that was given a client: loads the scripts that were added since,
+** and those that have changed.  The loop is the caller's to turn, and
+** host_free() ends it.
+*/
+void host_look(host *host);
+
+/* False once the session has ended: nothing can be sent any more. */
+bool host_has_session(const host *host);
 
 /* NULL is allowed. */
 void host_free(host *host);

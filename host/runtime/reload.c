@@ -45,8 +45,7 @@ static void free_reload(reload *reload) {
 static void granted_later(const grant *grant, const iotops_error *err) {
   script *script = grant->script;
   script_state *current = script->current;
-  bool lives =
-      iotops_session_get_state(script->host->session) != IOTOPS_SESSION_ENDED;
+  bool lives = host_has_session(script->host);
   if (err != NULL && err->kind != IOTOPS_CANCELLATION && lives) {
     script_log(script, grant->generation, IOTOPS_LOG_ERROR,
                "nothing will be received by %s: %s", grant->filter,

@@ -291,6 +291,9 @@ static int furnish(lua_State *L) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "iotops.core");
   lua_call(L, 1, 0);
+  const host_options *options = &script->host->options;
+  if (options->furnished != NULL)
+    options->furnished(options->furnished_user, L);
   return 0;
 }
 
@@ -443,8 +446,7 @@ void state_free(script_state *state) {
     *at = state->next;
   iotops_task_cancel(context, &state->idle);
   iotops_timer_stop(context, &state->deadline);
-  bool lives = iotops_session_get_state(state->script->host->session) !=
-               IOTOPS_SESSION_ENDED;
+  bool lives = host_has_session(state->script->host);
   if (state->L != NULL) {
     for (size_t i = 0; lives && i < state->endpoint_count; i++)
       iotops_lua_endpoint_close(state->endpoints[i]);
