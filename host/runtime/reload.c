@@ -1,5 +1,7 @@
 #include "runtime/reload.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <uv.h>
 
@@ -14,10 +16,36 @@ typedef struct grant {
   char filter[];
 } grant;
 
+/* ------------------------------------------------------------- report -- */
+
+const char *reload_outcome_name(reload_outcome outcome) {
+  static const char *const names[] = {"none", "committed", "failed",
+                                      "rolled back"};
+  return names[outcome];
+}
+
+static void report(script *script, reload_outcome outcome, uint64_t began_ns,
+                   size_t records, const char *format, ...) IOTOPS_PRINTF(5, 6);
+
+static void report(script *script, reload_outcome outcome, uint64_t began_ns,
+                   size_t records, const char *format, ...) {
+  reload_report *last = &script->last_reload;
+  va_list args;
+  last->number++;
+  last->outcome = outcome;
+  last->wall_ms = iotops_wall_ms(script->host->context);
+  last->took_ms = (double)(uv_hrtime() - began_ns) / 1e6;
+  last->records = records;
+  va_start(args, format);
+  vsnprintf(last->message, sizeof last->message, format, args);
+  va_end(args);
+}
+
 /* What the log says about who serves after a failure. */
-static void log_failure(script *script, const char *what,
+static void log_failure(script *script, uint64_t began_ns, const char *what,
                         const iotops_error *err) {
   script->client.counters.failed_reloads++;
+  report(script, RELOAD_FAILED, began_ns, 0, "%s: %s", what, err->message);
   if (script->current != NULL)
     script_log(script, script->generation, IOTOPS_LOG_ERROR,
                "%s; still serving generation %llu\n%s", what,
@@ -189,7 +217,7 @@ static void commit(reload *reload) {
       iotops_zalloc(context, (old_count + 1) * sizeof *filters);
   if (passed_on == NULL || filters == NULL) {
     iotops_error_memory(&reload->error);
-    log_failure(script, "cannot reload", &reload->error);
+    log_failure(script, reload->began_ns, "cannot reload", &reload->error);
     goto done;
   }
   reload->staged = NULL;
@@ -209,9 +237,14 @@ static void commit(reload *reload) {
                  iotops_lua_endpoint_filter(now->endpoints[i]), err.message);
   }
   close_rest(old, passed_on);
-  if (old != NULL)
-    script->client.counters.reloads++;
   log_commit(reload, opened);
+  if (old != NULL) {
+    script->client.counters.reloads++;
+    report(script, RELOAD_COMMITTED, reload->began_ns, 0,
+           "generation %llu replaced generation %llu",
+           (unsigned long long)now->generation,
+           (unsigned long long)old->generation);
+  }
   source_clear(&script->refused);
   script->retry = false;
   for (size_t i = 0; i < old_count; i++)
@@ -233,7 +266,7 @@ done:
 /* Gives the staged generation up; the content is not tried again by itself. */
 static void give_up(reload *reload, const char *what) {
   script *script = reload->script;
-  log_failure(script, what, &reload->error);
+  log_failure(script, reload->began_ns, what, &reload->error);
   source_clear(&script->refused);
   script->refused = reload->staged->source;
   reload->staged->source = (source){.context = script->host->context};
@@ -272,7 +305,7 @@ void reload_begin(script *script) {
   script_state *staged =
       state_load(script, script->generation + 1, &tried, &err);
   if (staged == NULL) {
-    log_failure(script,
+    log_failure(script, began_ns,
                 script->current != NULL ? "cannot reload" : "cannot load",
                 &err);
     source_clear(&script->refused);
@@ -283,7 +316,7 @@ void reload_begin(script *script) {
   bool *opened = iotops_zalloc(host->context, staged->endpoint_count + 1);
   if (reload == NULL || opened == NULL) {
     iotops_error_memory(&err);
-    log_failure(script, "cannot reload", &err);
+    log_failure(script, began_ns, "cannot reload", &err);
     iotops_free(host->context, reload);
     iotops_free(host->context, opened);
     state_free(staged);

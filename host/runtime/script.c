@@ -1,7 +1,9 @@
 #include "runtime/script.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/host.h"
 #include "runtime/reload.h"
@@ -77,6 +79,24 @@ void script_consider(script *script, script_look look) {
     }
     reload_begin(script);
   }
+}
+
+int script_reload(script *script, iotops_error *err) {
+  uint64_t number = script->last_reload.number;
+  if (script->host->phase != HOST_SERVING)
+    return iotops_error_set(err, IOTOPS_INVALID_STATE, "the host is stopping");
+  if (access(script->path, R_OK) != 0)
+    return iotops_error_configuration(err, "path", iotops_text_of(script->path),
+                                      "cannot read %s: %s", script->path,
+                                      strerror(errno));
+  script_consider(script, SCRIPT_LOOK_FORCED);
+  return script->reload == NULL && script->last_reload.number == number;
+}
+
+int script_rollback(script *script, iotops_error *err) {
+  return iotops_error_set(err, IOTOPS_INVALID_STATE,
+                          "the script %s has no earlier version to go back to",
+                          script->name);
 }
 
 void script_vanished(script *script) {

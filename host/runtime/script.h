@@ -9,6 +9,7 @@
 #define RUNTIME_SCRIPT_H
 
 #include "runtime/latency.h"
+#include "runtime/reload_report.h"
 #include "runtime/script_client.h"
 #include "runtime/state.h"
 
@@ -37,9 +38,10 @@ struct script {
   uint64_t reload_serial; /* number of the last reload that was tried */
   size_t ungranted;       /* subscriptions that it serves without so far */
   source refused;         /* what could not be loaded; count 0: nothing */
-  bool retry;             /* at the next connect */
-  bool from_folder;       /* found in a folder: goes when its file goes */
-  bool missing;           /* its file is gone, and that was said */
+  reload_report last_reload;
+  bool retry;       /* at the next connect */
+  bool from_folder; /* found in a folder: goes when its file goes */
+  bool missing;     /* its file is gone, and that was said */
   script *next;
   /* Owned; NULL: never done so far. */
   latency *took[SCRIPT_WORKS];
@@ -57,6 +59,19 @@ script *script_new(struct host *host, const char *path, bool from_folder);
 
 /* Loads the script if it has changed since it was loaded or refused. */
 void script_consider(script *script, script_look look);
+
+/*
+** Takes up what its files hold now, though it was refused before.  0: begun or
+** ended, as `reload` and last_reload tell; 1: that is what serves already; -1
+** with `err`: its file is gone, or the host is stopping.
+*/
+int script_reload(script *script, iotops_error *err);
+
+/*
+** Goes back to the last good version.  0: begun or ended, as `reload` and
+** last_reload tell; -1 with `err`: there is none.
+*/
+int script_rollback(script *script, iotops_error *err);
 
 /* Its file is gone: a script out of a folder stops serving. */
 void script_vanished(script *script);

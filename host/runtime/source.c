@@ -107,6 +107,22 @@ int source_read(source *source, const char *path, char **bytes, size_t *size,
   return result;
 }
 
+void source_hash(const source *source, char text[SOURCE_HASH_SIZE]) {
+  static const char digits[] = "0123456789abcdef";
+  uint8_t digest[SOURCE_DIGEST_SIZE] = {0};
+  EVP_MD_CTX *sum = EVP_MD_CTX_new();
+  bool ok = sum != NULL && EVP_DigestInit_ex(sum, EVP_sha256(), NULL) == 1;
+  for (size_t i = 0; ok && i < source->count; i++)
+    ok =
+        EVP_DigestUpdate(sum, source->files[i].digest, SOURCE_DIGEST_SIZE) == 1;
+  if (ok)
+    EVP_DigestFinal_ex(sum, digest, NULL);
+  EVP_MD_CTX_free(sum);
+  for (size_t i = 0; i < SOURCE_HASH_SIZE - 1; i++)
+    text[i] = digits[(digest[i / 2] >> (i % 2 == 0 ? 4 : 0)) & 15];
+  text[SOURCE_HASH_SIZE - 1] = '\0';
+}
+
 bool source_looks_changed(const source *source) {
   for (size_t i = 0; i < source->count; i++) {
     struct stat info;

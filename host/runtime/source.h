@@ -12,7 +12,11 @@
 
 #include "iotops/context.h"
 
-enum { SOURCE_DIGEST_SIZE = 32, SOURCE_FILE_LIMIT = 16 * 1024 * 1024 };
+enum {
+  SOURCE_DIGEST_SIZE = 32,
+  SOURCE_HASH_SIZE = 17, /* 16 digits and a terminator */
+  SOURCE_FILE_LIMIT = 16 * 1024 * 1024
+};
 
 typedef struct source_stamp { /* looks the same: is taken to be the same */
   dev_t device;
@@ -40,6 +44,12 @@ typedef struct source {
 */
 int source_read(source *source, const char *path, char **bytes, size_t *size,
                 iotops_error *err);
+
+/*
+** Names the content: 16 hexadecimal digits, the same for the same bytes in the
+** same files, wherever their folder is.
+*/
+void source_hash(const source *source, char text[SOURCE_HASH_SIZE]);
 
 /* True when a file looks different from when it was read. */
 bool source_looks_changed(const source *source);
