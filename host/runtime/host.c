@@ -464,11 +464,6 @@ void host_look(host *host) {
   look_around(host, SCRIPT_LOOK_FORCED);
 }
 
-bool host_has_session(const host *host) {
-  return host->session == NULL ||
-         iotops_session_get_state(host->session) != IOTOPS_SESSION_ENDED;
-}
-
 host_result host_run(host *host, iotops_error *err) {
   if (start(host, err) != 0)
     return HOST_FAILED;

@@ -148,7 +148,10 @@ host_result host_run(host *host, iotops_error *err);
 void host_look(host *host);
 
 /* False once the session has ended: nothing can be sent any more. */
-bool host_has_session(const host *host);
+static inline bool host_has_session(const host *host) {
+  return host->session == NULL ||
+         iotops_session_get_state(host->session) != IOTOPS_SESSION_ENDED;
+}
 
 /* NULL is allowed. */
 void host_free(host *host);
