@@ -202,6 +202,14 @@ $(MODELS): $(BUILD)/tests/model/%: $(BUILD)/tests/model/%.o \
 	$(call show,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
+# The same with a script in a host.
+STARVE_SCRIPTS := $(BUILD)/tests/model/starve_scripts
+$(BUILD)/tests/model/starve_scripts.o: EXTRA_CFLAGS = $(LUA_CFLAGS)
+$(STARVE_SCRIPTS): $(STARVE_SCRIPTS).o $(BUILD)/tests/model/network.o \
+  $(RUNTIME_OBJECTS) $(EMBEDDED) $(BINDING_OBJECTS) $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
+
 # Each fuzz target with the inputs that are kept for it; and once more with an
 # off-by-one planted in a copy of the framing: a packet seems whole a byte early.
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -258,7 +266,7 @@ $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(BUILD)/fuzz/core.a tests/fuzz/fuzz.h
 module: $(MODULE)
 unit: $(UNIT_TESTS)
 replays: $(REPLAYS)
-models: $(MODELS)
+models: $(MODELS) $(STARVE_SCRIPTS)
 benches: $(BENCHES)
 
 -include $(shell find $(BUILD)/host $(BUILD)/bindings $(BUILD)/tests \
@@ -307,9 +315,12 @@ fuzz: deps-fuzz ## let each fuzz target look for TIME=60 seconds
 
 fuzz-build: $(FUZZERS)
 
-model: deps-test ## a million histories of acknowledgements against a reference
+model: deps-test ## a million histories of acknowledgements against a reference; every allocation fails
 	$(build) models
 	@$(BUILD)/tests/model/acks $(or $(HISTORIES),1000000)
+	@$(BUILD)/tests/model/starve
+	@for run in 1 2 8; do \
+	  RUN=$$run $(BUILD)/tests/model/starve_scripts || exit 1; done
 
 simulate: deps-test ## sessions in random trouble: SEEDS=10000
 	$(build) models

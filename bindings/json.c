@@ -85,13 +85,27 @@ static int push_root(lua_State *L) {
   return 1;
 }
 
+/*
+** The tree of a text, or NULL.  jansson takes a string that it has no memory
+** for to be a mistake of the text, so what is said to be one is read once
+** more: memory that is short says so then, or is there again.
+*/
+static json_t *load(iotops_text text, json_error_t *where) {
+  const char *data = text.data != NULL ? text.data : "";
+  json_t *root = NULL;
+  for (int i = 0; i < 2 && root == NULL; i++)
+    root = json_loadb(data, text.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, where);
+  return root;
+}
+
 int json_read(lua_State *L, iotops_text text, iotops_error *err) {
   json_error_t where;
   if (text.size > JSON_SIZE)
     return iotops_error_set(err, IOTOPS_INVALID_PAYLOAD,
                             "JSON of %zu bytes is too long", text.size);
-  json_t *root = json_loadb(text.data != NULL ? text.data : "", text.size,
-                            JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
+  json_t *root = load(text, &where);
+  if (root == NULL && where.text[0] == '\0') /* a mistake has a text */
+    return luaL_error(L, "not enough memory");
   if (root == NULL)
     return iotops_error_set(err, IOTOPS_INVALID_PAYLOAD,
                             "not JSON: %s at byte %d", where.text,

@@ -39,7 +39,10 @@ static int call_serializer(lua_State *L, int serializer, const char *name,
                             "the serializer has no function %s", name);
   }
   lua_insert(L, -1 - arguments);
-  if (lua_pcall(L, arguments, 3, 0) != LUA_OK) {
+  int status = lua_pcall(L, arguments, 3, 0);
+  if (status == LUA_ERRMEM)
+    return lua_error(L); /* says nothing of the payload */
+  if (status != LUA_OK) {
     read_error(L, -1, IOTOPS_INVALID_PAYLOAD, err);
     err->kind = IOTOPS_INVALID_PAYLOAD;
     lua_pop(L, 1);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "runtime/reload.h"
 #include "runtime/signals.h"
 #include "runtime/watch.h"
 
@@ -358,11 +359,15 @@ static void signalled(void *user, int number) {
 static void connected(void *user, const iotops_connected_event *event) {
   host *host = user;
   (void)event;
-  for (script *at = host->scripts; at != NULL; at = at->next)
-    if (at->retry && host->phase == HOST_SERVING) {
+  if (host->phase != HOST_SERVING)
+    return;
+  for (script *at = host->scripts; at != NULL; at = at->next) {
+    reload_reopen(at);
+    if (at->retry) {
       at->retry = false;
       script_consider(at, SCRIPT_LOOK_FORCED);
     }
+  }
 }
 
 static void ended(void *user, const iotops_error *err) {
@@ -401,6 +406,8 @@ int host_new(const host_options *options, host **made, iotops_error *err) {
   context.log = logger_write;
   context.log_user = &host->logger;
   context.log_level = options->log_level;
+  context.allocator = options->allocator;
+  context.clock = options->clock;
   host->limit.fire = limit_passed;
   host->limit.user = host;
   host->finish.run = look_finished;

@@ -62,6 +62,9 @@ typedef struct host_options {
   /* SIGCHLD, or NULL; may call host_fail(). */
   void (*child)(void *user);
   void *child_user; /* borrowed */
+  /* Of the host's context; borrowed by host_new(). NULL: the system's. */
+  const iotops_allocator *allocator;
+  const iotops_clock *clock;
 } host_options;
 
 #define HOST_OPTIONS_INIT                                                      \

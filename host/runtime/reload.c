@@ -140,6 +140,24 @@ static int open_endpoint(script_state *state, size_t index, reload *waiter,
   return 0;
 }
 
+/* The same without waiting; what fails is left for the next connection. */
+static void open_now(script_state *state, size_t index) {
+  iotops_error err;
+  state->refused[index] = open_endpoint(state, index, NULL, &err) != 0;
+  if (state->refused[index])
+    script_log(state->script, state->generation, IOTOPS_LOG_ERROR,
+               "nothing will be received by %s: %s",
+               iotops_lua_endpoint_filter(state->endpoints[index]),
+               err.message);
+}
+
+void reload_reopen(script *script) {
+  script_state *current = script->current;
+  for (size_t i = 0; current != NULL && i < current->endpoint_count; i++)
+    if (current->refused[i])
+      open_now(current, i);
+}
+
 static bool has_filter(const script_state *state, const char *filter) {
   for (size_t i = 0; state != NULL && i < state->endpoint_count; i++)
     if (!state->refused[i] &&
@@ -211,7 +229,6 @@ static void commit(reload *reload) {
   iotops_context *context = script->host->context;
   script_state *old = script->current, *now = reload->staged;
   size_t old_count = old != NULL ? old->endpoint_count : 0, opened = 0;
-  iotops_error err;
   bool *passed_on = iotops_zalloc(context, old_count + 1);
   const char **filters =
       iotops_zalloc(context, (old_count + 1) * sizeof *filters);
@@ -231,10 +248,7 @@ static void commit(reload *reload) {
     if (adopt(now->endpoints[i], old, passed_on))
       continue;
     opened++;
-    if (open_endpoint(now, i, NULL, &err) != 0)
-      script_log(script, now->generation, IOTOPS_LOG_ERROR,
-                 "nothing will be received by %s: %s",
-                 iotops_lua_endpoint_filter(now->endpoints[i]), err.message);
+    open_now(now, i);
   }
   close_rest(old, passed_on);
   log_commit(reload, opened);
@@ -247,10 +261,12 @@ static void commit(reload *reload) {
   }
   source_clear(&script->refused);
   script->retry = false;
+  size_t served = 0;
   for (size_t i = 0; i < old_count; i++)
-    filters[i] = iotops_lua_endpoint_filter(old->endpoints[i]);
+    if (!old->refused[i])
+      filters[served++] = iotops_lua_endpoint_filter(old->endpoints[i]);
   iotops_lua_start(now->L);
-  script_client_release(&script->client, filters, old_count);
+  script_client_release(&script->client, filters, served);
   if (old != NULL) {
     old->next = script->draining;
     script->draining = old;

@@ -41,4 +41,10 @@ void reload_begin(script *script);
 /* Gives up the reload under way, if any, without a word. */
 void reload_cancel(script *script);
 
+/*
+** The broker is reached again: asks once more for the subscriptions that the
+** serving generation has been refused.
+*/
+void reload_reopen(script *script);
+
 #endif

@@ -313,6 +313,26 @@ static void a_refused_subscription_changes_nothing(void **state) {
   assert_int_equal(world.loads, 3);
 }
 
+static void
+a_refused_subscription_is_asked_for_again_at_the_next_connect(void **state) {
+  fixture *f = *state;
+  change(f, "1", "a@x b@y");
+  answer(&world.slots[0], NULL);
+  answer(&world.slots[1], "Not authorized");
+  assert_true(logged("nothing will be received by y: Not authorized"));
+  reload_reopen(f->script);
+  assert_null(world.slots[0].done);
+  answer(&world.slots[1], "Not authorized");
+  reload_reopen(f->script);
+  answer(&world.slots[1], NULL);
+  assert_true(logged("subscribed"));
+  reload_reopen(f->script);
+  assert_null(world.slots[1].done);
+  /* What is granted now is passed on. */
+  change(f, "2", "a@x b@y");
+  assert_true(world.slots[3].adopted);
+}
+
 static void a_script_that_cannot_be_loaded_changes_nothing(void **state) {
   fixture *f = *state;
   change(f, "1", "a@x");
@@ -404,6 +424,7 @@ int main(void) {
       TEST(a_known_filter_with_other_options_is_opened_at_the_commit),
       TEST(an_endpoint_that_is_gone_is_closed),
       TEST(a_refused_subscription_changes_nothing),
+      TEST(a_refused_subscription_is_asked_for_again_at_the_next_connect),
       TEST(a_script_that_cannot_be_loaded_changes_nothing),
       TEST(what_was_refused_and_put_back_is_forgotten),
       TEST(grants_that_do_not_come_end_the_try),
