@@ -26,7 +26,8 @@ endif
 # `make check` adds.
 
 PACKAGES_BUILD := gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libuv1-dev \
-  libssl-dev libjansson-dev libmosquitto-dev mosquitto lua-cjson lua-luv
+  libssl-dev libjansson-dev libmosquitto-dev libmicrohttpd-dev mosquitto \
+  lua-cjson lua-luv
 PACKAGES_TEST  := g++ libcmocka-dev lua-busted lua-filesystem luarocks \
   mosquitto-clients openssl valgrind
 PACKAGES_FUZZ  := clang libclang-rt-14-dev
@@ -38,6 +39,7 @@ LIBRARIES := libuv openssl jansson libmosquitto
 ifneq ($(shell command -v pkg-config),)
 CORE_CFLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
 CORE_LIBS   := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null)
+HOST_LIBS   := $(shell pkg-config --libs libmicrohttpd 2>/dev/null)
 LUA_CFLAGS  := $(shell pkg-config --cflags lua5.4 2>/dev/null)
 LUA_LIBS    := $(shell pkg-config --libs lua5.4 2>/dev/null)
 endif
@@ -149,7 +151,8 @@ $(EMBEDDED): $(BUILD)/host/runtime/embedded.c
 $(BUILD)/iotops: $(HOST_OBJECTS) $(EMBEDDED) $(BINDING_OBJECTS) \
   $(BUILD)/libiotops.a
 	$(call show,LINK,$@)
-	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
+	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(HOST_LIBS) $(LUA_LIBS) \
+	  -ldl -o $@
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS) \
   $(BUILD)/libiotops.a
@@ -165,7 +168,8 @@ $(BUILD)/tests/unit/test_runtime_%: $(BUILD)/tests/unit/test_runtime_%.o \
 	@rm -f $@.a
 	@$(AR) rcs $@.a $(RUNTIME_OBJECTS)
 	$(call show,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $< $@.a $(BUILD)/libiotops.a $(CORE_LIBS) -lcmocka -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $< $@.a $(BUILD)/libiotops.a $(CORE_LIBS) \
+	  $(HOST_LIBS) -lcmocka -o $@
 
 # Baselines: libmosquitto alone.
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands/command.h"
+#include "runtime/http.h"
 
 const char serve_options_help[] =
     "  --drain SECONDS          at the end, and when a script is replaced, "
@@ -18,6 +19,10 @@ const char serve_options_help[] =
     "  --load-limit SECONDS     the same for a script's main chunk (5)\n"
     "  --memory-limit MIB       stop a script that needs more (64; 0: "
     "never)\n"
+    "  --http [ADDRESS:]PORT    answer /metrics, /livez and /readyz there; "
+    "without\n"
+    "                           ADDRESS on 127.0.0.1, *:PORT for all "
+    "addresses\n"
     "  --end-session            at the end, have the broker forget the "
     "session;\n"
     "                           without it the broker queues for the next "
@@ -92,6 +97,14 @@ int serve_option(const char *command, serve_options *options, int option,
       return command_usage_error(
           command, "--grant-timeout takes seconds, such as 10, not \"%s\"",
           value);
+    return COMMAND_DONE;
+  case SERVE_HTTP:
+    if (!http_is_address(value))
+      return command_usage_error(
+          command,
+          "--http takes [ADDRESS:]PORT, such as 9464 or *:9464, not \"%s\"",
+          value);
+    options->host.http = value;
     return COMMAND_DONE;
   case SERVE_END_SESSION:
     options->host.end_session = true;

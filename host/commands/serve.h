@@ -31,6 +31,7 @@ enum {
   SERVE_LOAD_LIMIT,
   SERVE_MEMORY_LIMIT,
   SERVE_END_SESSION,
+  SERVE_HTTP,
   SERVE_LOG_LEVEL,
   SERVE_LOG_FORMAT,
   SERVE_CLIENT_ID,
@@ -44,7 +45,9 @@ enum {
       {"turn-limit", required_argument, NULL, SERVE_TURN_LIMIT},               \
       {"load-limit", required_argument, NULL, SERVE_LOAD_LIMIT},               \
       {"memory-limit", required_argument, NULL, SERVE_MEMORY_LIMIT},           \
+      {"http", required_argument, NULL, SERVE_HTTP},                           \
       {"end-session", no_argument, NULL, SERVE_END_SESSION},                   \
+      {"http", required_argument, NULL, SERVE_HTTP},                           \
       {"log-level", required_argument, NULL, SERVE_LOG_LEVEL},                 \
       {"log-format", required_argument, NULL, SERVE_LOG_FORMAT},               \
       {"client-id", required_argument, NULL, SERVE_CLIENT_ID},                 \

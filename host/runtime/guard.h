@@ -27,6 +27,8 @@ typedef enum guard_reason {
   GUARD_MEMORY /* its state asked for more than it may hold */
 } guard_reason;
 
+enum { GUARD_REASONS = GUARD_MEMORY + 1 };
+
 /* What a state's turns are watched with; all zero but for the first three. */
 typedef struct guard_turn guard_turn;
 struct guard_turn {

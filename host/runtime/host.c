@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "runtime/probes.h"
+#include "runtime/pulse.h"
 #include "runtime/reload.h"
 #include "runtime/signals.h"
 #include "runtime/watch.h"
@@ -370,6 +372,12 @@ static void connected(void *user, const iotops_connected_event *event) {
   }
 }
 
+static void disconnected(void *user, const iotops_disconnected_event *event) {
+  host *host = user;
+  (void)event;
+  host->offline_ms = iotops_wall_ms(host->context);
+}
+
 static void ended(void *user, const iotops_error *err) {
   host *host = user;
   iotops_session_metrics metrics;
@@ -444,11 +452,21 @@ static int start(host *host, iotops_error *err) {
   iotops_session_options session = IOTOPS_SESSION_OPTIONS_INIT;
   session.settings = host->settings;
   session.connected = connected;
+  session.disconnected = disconnected;
   session.ended = ended;
   session.user = host;
   if (iotops_session_new(host->context, &session, &host->session, err) != 0)
     return -1;
   host->client = iotops_session_client(host->session);
+  host->started_ms = host->offline_ms = iotops_wall_ms(host->context);
+  host->pulse = pulse_new(host->context);
+  if (host->options.http != NULL) {
+    if (http_new(host->context, host->options.http, probes_serve, host,
+                 &host->http, err) != 0)
+      return -1;
+    note(host, IOTOPS_LOG_INFO, "metrics and probes on http://%s",
+         http_where(host->http));
+  }
   host->signals = signals_new(host->context, signalled, host);
   host->watch = watch_new(host->context, changed, host);
   if (host->signals == NULL || host->watch == NULL)
@@ -485,6 +503,8 @@ void host_free(host *host) {
     return;
   host->phase = HOST_ENDED;
   guard_stop(&host->guard);
+  http_close(host->http);
+  pulse_close(host->pulse);
   watch_close(host->watch);
   signals_close(host->signals);
   for (script *at = host->scripts; at != NULL; at = at->next)

@@ -47,6 +47,7 @@ typedef struct host_options {
   uint64_t load_limit_ms; /* the same for its main chunk */
   size_t memory_limit;    /* bytes, a generation */
   bool end_session;       /* at the end, instead of detaching from it */
+  const char *http;       /* borrowed; where probes.h is answered, or NULL */
   /*
   ** Without a broker: what the scripts run on instead of a session of the
   ** host's.  Both or neither; borrowed.
@@ -112,6 +113,10 @@ struct host {
   script *scripts; /* owned */
   struct watch *watch;
   struct signals *signals;
+  struct pulse *pulse;
+  struct http *http;  /* NULL: none */
+  int64_t started_ms; /* on the wall clock */
+  int64_t offline_ms; /* the same; when it was last not connected */
   host_phase phase;
   host_result result;
   uint64_t stop_ms;   /* when FINISHING ends at the latest, on mono_ms */

@@ -42,6 +42,8 @@ struct script {
   bool retry;       /* at the next connect */
   bool from_folder; /* found in a folder: goes when its file goes */
   bool missing;     /* its file is gone, and that was said */
+  /* Turns that were stopped, by reason. */
+  uint64_t stopped_by[GUARD_REASONS];
   script *next;
   /* Owned; NULL: never done so far. */
   latency *took[SCRIPT_WORKS];

@@ -210,8 +210,10 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
   uint64_t now_ns = uv_hrtime();
   if (--state->depth == 0) {
     guard_leave(&state->script->host->guard, &state->turn, co);
-    if (failed != NULL && state->turn.reason != GUARD_NONE)
+    if (failed != NULL && state->turn.reason != GUARD_NONE) {
       counters->stopped++;
+      state->script->stopped_by[state->turn.reason]++;
+    }
     uint64_t spent_us = (now_ns - state->turn_ns) / 1000;
     counters->busy_us += spent_us;
     if (spent_us > counters->longest_us)

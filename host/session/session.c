@@ -347,6 +347,7 @@ void iotops_session_get_metrics(const iotops_session *session,
   metrics->publishes_in_flight = session->outbox.in_flight[OUTBOX_QOS0].count +
                                  session->outbox.in_flight[OUTBOX_QOS1].count;
   metrics->unacked = session->acks.count;
+  metrics->held_bytes = session->acks.held_bytes;
   metrics->oldest_unacked_ms = ack_queue_age(&session->acks);
   metrics->bytes_in = session->filter.bytes_in;
   metrics->bytes_out = session->filter.written;

@@ -85,6 +85,7 @@ typedef struct iotops_session_metrics {
   uint64_t received, unmatched, duplicates; /* PUBLISH packets */
   uint64_t unacked;                         /* now */
   uint64_t oldest_unacked_ms;               /* age; 0: none */
+  uint64_t held_bytes;                      /* of the unacked, now */
   uint64_t acks_sent, acks_dropped;
   uint64_t dropped_qos0;
   uint64_t bytes_in, bytes_out, packets_in, packets_out;

@@ -1,0 +1,20 @@
+/*
+** metrics.h -- what the host, its session and its scripts have done so far,
+** for Prometheus.
+**
+** Everything is looked up when it is asked for; nothing is kept.  Each script
+** is a value of the label `script`.  host/runtime/README.md lists them all.
+*/
+#ifndef RUNTIME_METRICS_H
+#define RUNTIME_METRICS_H
+
+#include "protocol/text_buffer.h"
+#include "runtime/host.h"
+
+/*
+** Appends all metrics in the text format, version 0.0.4; incomplete when
+** `buffer->failed`.
+*/
+void metrics_write(const host *host, text_buffer *buffer);
+
+#endif
