@@ -201,6 +201,7 @@ int luaopen_iotops_core(lua_State *L) {
   open_resp3(L);
   open_clocks(L);
   open_files(L);
+  open_handoffs(L);
   open_luv(L);
   return 1;
 }
@@ -238,6 +239,28 @@ void iotops_lua_stop(lua_State *L, const char *reason) {
   iotops_lua *state = find_record(L);
   if (state != NULL && !state->registering && !state->closing)
     jobs_stop(state, reason);
+}
+
+void iotops_lua_freeze(lua_State *L, bool frozen) {
+  iotops_lua *state = find_record(L);
+  if (state != NULL)
+    state->frozen = frozen;
+}
+
+static bool is_background(iotops_lua_call_kind kind) {
+  return kind == IOTOPS_CALL_START || kind == IOTOPS_CALL_SPAWNED ||
+         kind == IOTOPS_CALL_LUV;
+}
+
+size_t iotops_lua_busy_calls(lua_State *L) {
+  const iotops_lua *state = find_record(L);
+  size_t count = 0;
+  if (state == NULL)
+    return 0;
+  for (const call *at = state->calls; at != NULL; at = at->next)
+    count += !is_background(at->info.kind) || at->waiting == NULL ||
+             !at->waiting->rests;
+  return count;
 }
 
 void iotops_lua_quiesce(lua_State *L) {

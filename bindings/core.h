@@ -36,6 +36,7 @@ typedef struct iotops_lua {
   bool owns_context;
   bool embedded;
   bool registering;             /* declarations wait for iotops_lua_start */
+  bool frozen;                  /* nothing new is to begin for now */
   bool quiet;                   /* nothing new is to begin */
   bool closing;                 /* no Lua may run any more */
   bool stopping;                /* iotops.stop() was called */
@@ -94,6 +95,7 @@ void open_endpoints(lua_State *L);
 void open_errors(lua_State *L);
 void open_events(lua_State *L);
 void open_files(lua_State *L);
+void open_handoffs(lua_State *L);
 void open_invokers(lua_State *L);
 void open_jobs(lua_State *L);
 void open_json(lua_State *L);

@@ -27,7 +27,8 @@ typedef enum iotops_lua_call_kind {
   IOTOPS_CALL_COMMAND,
   IOTOPS_CALL_TIMER,
   IOTOPS_CALL_SPAWNED,
-  IOTOPS_CALL_LUV
+  IOTOPS_CALL_LUV,
+  IOTOPS_CALL_HANDOFF /* save or restore; may not wait */
 } iotops_lua_call_kind;
 
 /* What runs, for budgets, metrics and log records.  Borrowed. */
@@ -102,6 +103,18 @@ int iotops_lua_run(lua_State *L, iotops_lua_call_kind kind, iotops_error *err);
 */
 void iotops_lua_start(lua_State *L);
 
+/*
+** Holds back what would start new calls by itself (timers; what is spawned by
+** calls in hand begins), until it is called with false.
+*/
+void iotops_lua_freeze(lua_State *L, bool frozen);
+
+/*
+** Calls in hand that are in the middle of something: all but on_start
+** functions, spawned ones and luv callbacks that sleep or wait for an event.
+*/
+size_t iotops_lua_busy_calls(lua_State *L);
+
 /* Calls that have begun and not ended; a state with none may be closed. */
 size_t iotops_lua_calls(lua_State *L);
 
@@ -145,6 +158,41 @@ void iotops_lua_quiesce(lua_State *L);
 */
 void iotops_lua_abandon(lua_State *L);
 
+/* ------------------------------------------------------------ hand-off -- */
+
+/* What the script said with iotops.handoff{}; all zero: nothing. */
+typedef struct iotops_lua_handoff {
+  bool saves, restores;
+  int64_t version;
+} iotops_lua_handoff;
+
+iotops_lua_handoff iotops_lua_declared_handoff(lua_State *L);
+
+/* What a save function returned; belongs to no state. */
+typedef struct iotops_lua_snapshot iotops_lua_snapshot;
+
+/*
+** Calls the script's save function as one turn and copies what it returns, of
+** `limit` bytes at most (0: any).  The snapshot is owned by the caller.  Fails
+** with execution error: the function raised or tried to wait, or (with the path
+** to it) something is not plain data.  Nothing has changed then.
+*/
+int iotops_lua_save(lua_State *L, size_t limit, iotops_lua_snapshot **snapshot,
+                    iotops_error *err);
+
+/*
+** Calls the script's restore function with the data and its version.  After a
+** failure, as above, the state is of no use.
+*/
+int iotops_lua_restore(lua_State *L, const iotops_lua_snapshot *snapshot,
+                       iotops_error *err);
+
+size_t iotops_lua_snapshot_tables(const iotops_lua_snapshot *snapshot);
+int64_t iotops_lua_snapshot_version(const iotops_lua_snapshot *snapshot);
+
+/* NULL is allowed. */
+void iotops_lua_snapshot_free(iotops_lua_snapshot *snapshot);
+
 /* ---------------------------------------------------------- endpoints -- */
 
 /*
@@ -174,6 +222,21 @@ int iotops_lua_endpoint_open(iotops_lua_endpoint *endpoint,
 */
 void iotops_lua_endpoint_adopt(iotops_lua_endpoint *to,
                                iotops_lua_endpoint *from);
+
+/*
+** While paused no handler begins: messages and requests wait, in order, as if
+** all places were taken.  It is the envoy that is paused: one that is passed on
+** stays so.
+*/
+void iotops_lua_endpoint_pause(iotops_lua_endpoint *endpoint, bool paused);
+
+/*
+** Takes out the message that has waited longest for its handler, with its
+** acknowledgement; owned by the caller.  NULL when none waits.  Requests are
+** not taken.
+*/
+iotops_message *iotops_lua_endpoint_take(iotops_lua_endpoint *endpoint,
+                                         iotops_ack *ack);
 
 /* Stops the envoy; messages in hand finish.  Closing twice does nothing. */
 void iotops_lua_endpoint_close(iotops_lua_endpoint *endpoint);

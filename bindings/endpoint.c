@@ -235,6 +235,26 @@ void iotops_lua_endpoint_adopt(iotops_lua_endpoint *to,
     to->envoy->endpoint = to;
 }
 
+/* --------------------------------------------------------------- pause -- */
+
+void iotops_lua_endpoint_pause(iotops_lua_endpoint *endpoint, bool paused) {
+  envoy *held = endpoint->envoy;
+  if (held == NULL)
+    return;
+  if (held->receiver != NULL)
+    iotops_telemetry_receiver_pause(held->receiver, paused);
+  else
+    iotops_command_executor_pause(held->executor, paused);
+}
+
+iotops_message *iotops_lua_endpoint_take(iotops_lua_endpoint *endpoint,
+                                         iotops_ack *ack) {
+  const envoy *held = endpoint->envoy;
+  return held != NULL && held->receiver != NULL
+             ? iotops_telemetry_receiver_take(held->receiver, ack)
+             : NULL;
+}
+
 /* --------------------------------------------------------------- close -- */
 
 static void close_done(void *user, const iotops_error *err) {

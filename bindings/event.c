@@ -69,6 +69,7 @@ static int event_wait(lua_State *L) {
   }
   wait *waiting = wait_new(L, push_outcome);
   waiting->cancel = give_up;
+  waiting->rests = true;
   waiting->user = awaited;
   *awaited->last = waiting;
   awaited->last = &waiting->room_next;

@@ -147,6 +147,8 @@ static const char *kind_name(iotops_lua_call_kind kind) {
     return "spawned function";
   case IOTOPS_CALL_LUV:
     return "luv callback";
+  case IOTOPS_CALL_HANDOFF:
+    return "hand-off";
   }
   return "call";
 }
@@ -242,7 +244,8 @@ static int call_turn(call *turned, int arguments, iotops_error *err) {
     waits_abandon(state, turned);
   if (failed != NULL) {
     result = iotops_error_set(err, IOTOPS_EXECUTION_ERROR, "%s", failed);
-    if (turned->info.kind != IOTOPS_CALL_MAIN)
+    if (turned->info.kind != IOTOPS_CALL_MAIN &&
+        turned->info.kind != IOTOPS_CALL_HANDOFF)
       call_log(turned, IOTOPS_LOG_ERROR, "the %s failed: %s",
                kind_name(turned->info.kind), failed);
   }

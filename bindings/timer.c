@@ -6,6 +6,8 @@
 #include "gate.h"
 #include "wait.h"
 
+enum { FROZEN_MS = 5 }; /* a frozen state's timers are late by so much */
+
 typedef struct timer timer;
 struct timer { /* a userdata; its user value is the function */
   iotops_lua *state;
@@ -75,6 +77,10 @@ static void timer_call_ended(call *ended, const char *failed) {
 static void timer_fired(iotops_timer *clock) {
   timer *fired = clock->user;
   iotops_lua *state = fired->state;
+  if (state->frozen) {
+    start(fired, FROZEN_MS);
+    return;
+  }
   if (fired->repeats) {
     uint64_t now = iotops_mono_ms(state->context);
     /* Ticks that were missed are left out, not made up for. */
@@ -192,6 +198,7 @@ static int timer_sleep(lua_State *L) {
   uint64_t delay_ms = check_delay(L, 1);
   wait *sleeping = wait_new(L, push_nothing);
   sleeping->cancel = wake;
+  sleeping->rests = true;
   sleeping->timer.fire = slept;
   sleeping->timer.user = sleeping;
   iotops_timer_start(sleeping->context, &sleeping->timer, delay_ms);

@@ -27,6 +27,8 @@ static void check_may_wait(lua_State *L, iotops_lua *state) {
   if (running != NULL && running->info.kind == IOTOPS_CALL_MAIN)
     refuse(L, "cannot wait while the script is being loaded; wait inside "
               "iotops.on_start(function() ... end)");
+  if (running != NULL && running->info.kind == IOTOPS_CALL_HANDOFF)
+    refuse(L, "cannot wait in save or restore of iotops.handoff");
   if (L != state->running)
     refuse(L, "cannot wait in a coroutine that was resumed by a function kept "
               "from before iotops was required; require iotops first");

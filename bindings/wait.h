@@ -25,6 +25,7 @@ struct wait {
   const iotops_error *err; /* NULL: success */
   void *user;
   bool done;
+  bool rests;   /* for a time or an event: nothing is under way */
   bool stashed; /* results are in the registry */
   iotops_timer timer;
   wait *next, *previous; /* in state->waits */

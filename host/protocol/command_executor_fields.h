@@ -38,6 +38,7 @@ struct iotops_command_executor {
   uint64_t execution_timeout_ms;
   bool raw_timestamp;
   uint32_t concurrency; /* 0: unlimited */
+  bool paused;          /* no handler begins */
   iotops_command_handler handler;
   iotops_request_cancelled cancelled; /* may be NULL */
   void *user;                         /* borrowed */

@@ -230,8 +230,8 @@ void request_watch_deadline(iotops_request *request) {
 /* ------------------------------------------------------------- execution -- */
 
 static bool slot_is_free(const iotops_command_executor *executor) {
-  return executor->concurrency == 0 ||
-         executor->slots_used < executor->concurrency;
+  return !executor->paused && (executor->concurrency == 0 ||
+                               executor->slots_used < executor->concurrency);
 }
 
 /* Hands the request to the handler; it may be gone on return. */
@@ -316,6 +316,13 @@ static void run_first_waiting(iotops_command_executor *executor) {
     sight_close(&sight, executor);
   }
   iotops_free(executor->context, message);
+}
+
+void iotops_command_executor_pause(iotops_command_executor *executor,
+                                   bool paused) {
+  executor->paused = paused;
+  if (!paused && executor->waiting.count > 0)
+    iotops_task_soon(executor->context, &executor->dispatch);
 }
 
 void executor_dispatch(iotops_task *task) {

@@ -55,6 +55,7 @@ struct iotops_telemetry_receiver {
   unsigned spare_count;
   iotops_task pump;
   unsigned holds; /* the user's, and one for each delivery in use */
+  bool paused;
   bool freed;
 };
 
@@ -229,6 +230,10 @@ static void acknowledge(iotops_telemetry_delivery *delivery) {
     return;
   delivery->acked = true;
   settle(delivery->receiver, delivery->ack);
+}
+
+static bool has_place(const iotops_telemetry_receiver *receiver) {
+  return !receiver->paused && receiver->running < receiver->concurrency;
 }
 
 /* The handler has ended; another message may have its turn, but not in here:
@@ -410,7 +415,7 @@ static void on_message(void *user, const iotops_message *message,
     return;
   }
   merge_clock(delivery, message);
-  if (receiver->running < receiver->concurrency && receiver->waiting == 0)
+  if (has_place(receiver) && receiver->waiting == 0)
     handle(delivery, message);
   else
     wait_for_turn(delivery, message);
@@ -432,7 +437,7 @@ static void on_pump(iotops_task *task) {
   iotops_telemetry_receiver *receiver = task->user;
   unsigned turns = 0;
   receiver->holds++; /* a handler may free the receiver */
-  while (receiver->waiting > 0 && receiver->running < receiver->concurrency) {
+  while (receiver->waiting > 0 && has_place(receiver)) {
     if (turns++ == PUMP_MAX) { /* others have work to do, too */
       iotops_task_soon(receiver->context, task);
       break;
@@ -452,6 +457,26 @@ static void on_pump(iotops_task *task) {
   if (receiver->waiting == 0)
     tell_dropped(receiver);
   release(receiver);
+}
+
+void iotops_telemetry_receiver_pause(iotops_telemetry_receiver *receiver,
+                                     bool paused) {
+  receiver->paused = paused;
+  if (!paused && receiver->waiting > 0)
+    iotops_task_soon(receiver->context, &receiver->pump);
+}
+
+iotops_message *
+iotops_telemetry_receiver_take(iotops_telemetry_receiver *receiver,
+                               iotops_ack *ack) {
+  if (receiver->waiting == 0)
+    return NULL;
+  iotops_telemetry_delivery *delivery = take_first(receiver);
+  iotops_message *message = delivery->copy;
+  *ack = delivery->ack;
+  delivery->copy = NULL;
+  give_back(delivery);
+  return message;
 }
 
 void iotops_telemetry_receiver_free(iotops_telemetry_receiver *receiver) {

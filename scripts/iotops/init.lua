@@ -181,6 +181,13 @@ iotops.on_start = core.on_start
 ---@type fun(run: fun(reason: "stop"|"reload"))
 iotops.on_stop = core.on_stop
 
+--- Says, once and in the main chunk, how the script's state passes to its next
+--- version: `save` gives it as plain data and changes nothing; `restore` of the
+--- next version takes that, and the `version` that it was saved with, before
+--- any message.  Neither may wait.  Under a plain Lua neither is called.
+---@type fun(handoff: iotops.Handoff)
+iotops.handoff = core.handoff
+
 --- An event that coroutines wait for.
 ---@type fun(): iotops.Event
 iotops.event = core.event

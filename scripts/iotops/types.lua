@@ -452,6 +452,13 @@ local Timer = {}
 ---@return boolean
 function Timer:cancel() end
 
+---@class iotops.Handoff
+---@field version integer? of the layout of the data (1)
+--- What the next version is to start from: nil, booleans, numbers, strings,
+--- `iotops.null`, and tables of these.
+---@field save (fun(): any)?
+---@field restore (fun(data: any, version: integer))?
+
 ---@class iotops.Event
 local Event = {}
 

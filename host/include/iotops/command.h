@@ -225,6 +225,13 @@ IOTOPS_API int iotops_command_executor_stop(iotops_command_executor *executor,
                                             iotops_error *err);
 
 /*
+** While paused no handler begins: requests wait as if all places were taken.
+** Ends with the next turn of the loop after a call with false.
+*/
+IOTOPS_API void iotops_command_executor_pause(iotops_command_executor *executor,
+                                              bool paused);
+
+/*
 ** Frees it and unsubscribes without waiting.  Responses that the client has
 ** taken go out.  Requests that wait or that the handler has are not answered
 ** any more, and are acknowledged, with a warning: stop and let them finish to

@@ -167,6 +167,23 @@ iotops_telemetry_receiver_stop(iotops_telemetry_receiver *receiver,
 IOTOPS_API void
 iotops_telemetry_receiver_free(iotops_telemetry_receiver *receiver);
 
+/*
+** While paused no handler begins: messages wait as if `concurrency` handlers
+** ran.  Ends with the next turn of the loop after a call with false.
+*/
+IOTOPS_API void
+iotops_telemetry_receiver_pause(iotops_telemetry_receiver *receiver,
+                                bool paused);
+
+/*
+** Takes the message that has waited longest out of the receiver, with what it
+** is to be settled by (epoch 0: nothing).  Owned by the caller (iotops_free);
+** NULL: none waits.
+*/
+IOTOPS_API iotops_message *
+iotops_telemetry_receiver_take(iotops_telemetry_receiver *receiver,
+                               iotops_ack *ack);
+
 /* Messages that wait for a handler. */
 IOTOPS_API size_t
 iotops_telemetry_receiver_waiting(const iotops_telemetry_receiver *receiver);
