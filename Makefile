@@ -62,7 +62,8 @@ ALL_LDFLAGS := $(LDFLAGS) $(SANITIZER)
 CORE_SOURCES    := $(wildcard host/context/*.c host/session/*.c \
   host/protocol/*.c host/services/*.c host/edge/*.c)
 BINDING_SOURCES := $(wildcard bindings/*.c)
-HOST_SOURCES    := $(wildcard host/runtime/*.c host/commands/*.c host/main.c)
+RUNTIME_SOURCES := $(wildcard host/runtime/*.c host/testing/*.c)
+HOST_SOURCES    := $(RUNTIME_SOURCES) $(wildcard host/commands/*.c host/main.c)
 UNIT_SOURCES    := $(wildcard tests/unit/test_*.c)
 BENCH_SOURCES   := $(wildcard tests/bench/*.c)
 LUA_SOURCES     := $(shell find scripts/iotops -name '*.lua' 2>/dev/null)
@@ -87,7 +88,8 @@ BENCHES         := $(patsubst %.c,$(BUILD)/%,$(BENCH_SOURCES))
 LUA_FILES       := $(patsubst scripts/%,$(BUILD)/lua/%,$(LUA_SOURCES))
 
 LIBRARY := $(BUILD)/libiotops.a $(BUILD)/libiotops.so.0
-MODULE  := $(if $(BINDING_SOURCES),$(BUILD)/lua/iotops/core.so $(LUA_FILES))
+MODULE  := $(if $(BINDING_SOURCES),$(BUILD)/lua/iotops/core.so \
+  $(BUILD)/lua/iotops/world.so $(LUA_FILES))
 PROGRAM := $(if $(wildcard host/main.c),$(BUILD)/iotops)
 
 # What a program of ours needs to find the module that was built here.
@@ -132,6 +134,14 @@ $(BUILD)/lua/iotops/core.so: $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 	@mkdir -p $(@D)
 	$(call show,LINK,$@)
 	$(Q)$(CC) -shared -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+
+# The same and the host's scripts, in memory, for iotops.testing.
+$(BUILD)/lua/iotops/world.so: $(call objects,$(RUNTIME_SOURCES)) \
+  $(BUILD)/host/runtime/embedded.o $(BINDING_OBJECTS) $(BUILD)/libiotops.a
+	@mkdir -p $(@D)
+	$(call show,LINK,$@)
+	$(Q)$(CC) -shared -Wl,-Bsymbolic -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) $^ \
+	  $(CORE_LIBS) -o $@
 
 $(BUILD)/lua/%.lua: scripts/%.lua
 	@mkdir -p $(@D)
@@ -438,7 +448,10 @@ install: all ## install below PREFIX (/usr/local), staged in DESTDIR
 	install -m 644 $(PUBLIC_HEADERS) $(INCLUDE)/iotops
 	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@VERSION@,$(VERSION),' \
 	  host/iotops.pc.in > $(LIB)/pkgconfig/iotops.pc
-	install -m 755 $(BUILD)/lua/iotops/core.so $(LIB)/lua/5.4/iotops/core.so
+	for name in core world; do \
+	  install -m 755 $(BUILD)/lua/iotops/$$name.so \
+	    $(LIB)/lua/5.4/iotops/$$name.so || exit 1; \
+	done
 	for file in $(patsubst scripts/%,%,$(LUA_SOURCES)); do \
 	  install -D -m 644 scripts/$$file $(SHARE)/lua/5.4/$$file || exit 1; \
 	done

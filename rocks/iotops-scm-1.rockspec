@@ -32,6 +32,7 @@ build = {
   build_variables = {
     BUILD = "build/rock",
     CC = "$(CC)",
+    LUA = "$(LUA)",
     CFLAGS = "$(CFLAGS)",
     LUA_CFLAGS = "-I$(LUA_INCDIR)",
     CORE_CFLAGS = "-I$(LIBUV1_DEV_INCDIR) -I$(LIBSSL_DEV_INCDIR) "
@@ -43,6 +44,7 @@ build = {
   install = {
     lib = {
       ["iotops.core"] = "build/rock/lua/iotops/core.so",
+      ["iotops.world"] = "build/rock/lua/iotops/world.so",
     },
     lua = {
       ["iotops.init"] = "scripts/iotops/init.lua",
@@ -56,6 +58,9 @@ build = {
       ["iotops.serializers"] = "scripts/iotops/serializers.lua",
       ["iotops.short_forms"] = "scripts/iotops/short_forms.lua",
       ["iotops.state_store"] = "scripts/iotops/state_store.lua",
+      ["iotops.testing.init"] = "scripts/iotops/testing/init.lua",
+      ["iotops.testing.message"] = "scripts/iotops/testing/message.lua",
+      ["iotops.testing.script"] = "scripts/iotops/testing/script.lua",
       ["iotops.types"] = "scripts/iotops/types.lua",
     },
   },

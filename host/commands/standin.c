@@ -13,8 +13,7 @@
 #include "commands/command.h"
 #include "commands/dev_record.h"
 #include "commands/standins.h"
-#include "embed.h"
-#include "runtime/embedded.h"
+#include "runtime/carried.h"
 
 static void print_help(void) {
   printf("iotops standin -- serve like one of the platform's services\n\n"
@@ -56,16 +55,6 @@ typedef struct standin {
   char **argv; /* after the name */
 } standin;
 
-static int open_embedded(lua_State *L) {
-  const embedded_module *module = lua_touserdata(L, lua_upvalueindex(1));
-  if (luaL_loadbufferx(L, (const char *)module->bytes, module->size,
-                       module->chunk, "t") != LUA_OK)
-    return lua_error(L);
-  lua_pushstring(L, module->name);
-  lua_call(L, 1, 1);
-  return 1;
-}
-
 static int explain(lua_State *L) {
   const char *message = luaL_tolstring(L, 1, NULL);
   luaL_traceback(L, L, message, 1);
@@ -76,14 +65,8 @@ static int explain(lua_State *L) {
 static int run_standin(lua_State *L) {
   const standin *started = lua_touserdata(L, 1);
   luaL_openlibs(L);
+  carried_preload(L);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  for (size_t i = 0; i < embedded_module_count; i++) {
-    lua_pushlightuserdata(L, (void *)&embedded_modules[i]);
-    lua_pushcclosure(L, open_embedded, 1);
-    lua_setfield(L, -2, embedded_modules[i].name);
-  }
-  lua_pushcfunction(L, luaopen_iotops_core);
-  lua_setfield(L, -2, "iotops.core");
   lua_createtable(L, started->argc, 0);
   for (int i = 0; i < started->argc; i++) {
     lua_pushstring(L, started->argv[i]);

@@ -2,16 +2,10 @@
 --- programs without a cluster.
 
 local iotops = require "iotops"
-local core = require "iotops.core"
 local engine = require "standin.statestore.engine"
 local journal = require "standin.statestore.journal"
 local options = require "standin.options"
-
-local UUID = "FA9AE35F-2F64-47CD-9BFF-08E2B32A0FE8"
-local REQUESTS = "statestore/v1/" .. UUID .. "/command/invoke"
-local NOTIFICATIONS = "clients/statestore/v1/" .. UUID
-local NO_SUBSCRIBER = 0x10 -- reason code of a PUBACK
-local NOTIFICATION_EXPIRY = 30 -- seconds
+local service = require "standin.statestore.service"
 
 local given = options.read("statestore", [[
 iotops standin statestore -- a state store for trying programs without a cluster
@@ -70,121 +64,10 @@ iotops.configure {
 }
 local session = assert(iotops.session())
 
--- -------------------------------------------------------- notifications --
-
-local function hex(text)
-  return (text:gsub(".", function(byte) return ("%02X"):format(byte:byte()) end))
-end
-
-local function notification(change)
-  if change.value then
-    return core.resp3.encode { "NOTIFY", "SET", "VALUE", change.value }
-  end
-  return core.resp3.encode { "NOTIFY", "DELETE" }
-end
-
--- Hands the notifications to the session in their order, then looks who is gone.
-local function notify(changes)
-  local messages, clients, registered = {}, {}, store:registered()
-  for _, change in ipairs(changes) do
-    local observers = store:observers_of(change.key)
-    local payload = observers and notification(change)
-    for client in pairs(observers or {}) do
-      messages[#messages + 1] = {
-        topic = ("%s/%s/command/notify/%s"):format(NOTIFICATIONS, hex(client), hex(change.key)),
-        payload = payload,
-        message_expiry = NOTIFICATION_EXPIRY,
-        content_type = "application/octet-stream",
-        format_indicator = 0,
-        user_properties = {
-          { "__ts", change.version }, { "__protVer", "1.0" }, { "__srcId", session:client_id() },
-        },
-      }
-      clients[#messages] = client
-    end
-  end
-  if #messages == 0 then
-    return
-  end
-  local reasons, err = session:publish(messages)
-  if not reasons then
-    iotops.log.warn("notifications were not sent: " .. tostring(err))
-    return
-  end
-  for index, reason in ipairs(reasons) do
-    if reason == NO_SUBSCRIBER then
-      store:forget(clients[index], registered)
-    end
-  end
-end
-
--- --------------------------------------------------------------- expiry --
-
-local timer, timer_due
-
-local function watch_expiry()
-  local due = store:next_expiry()
-  if due == timer_due then
-    return
-  elseif timer then
-    timer:cancel()
-  end
-  timer, timer_due = nil, due
-  if due then
-    timer = iotops.after(math.max(0, due - core.clock.monotonic()) / 1000, function()
-      timer, timer_due = nil, nil
-      local changes = store:expire()
-      watch_expiry()
-      notify(changes)
-    end)
-  end
-end
-
--- ------------------------------------------------------------- requests --
-
-local function may_answer(request)
-  local to = request.response_topic
-  if not request.packet_id then
-    iotops.log.warn "a request with QoS 0 is not answered"
-  elseif to == REQUESTS or to:sub(1, #NOTIFICATIONS) == NOTIFICATIONS then
-    -- Answering would be a request, or forge a notification.
-    iotops.log.warn(("a request with the response topic %s is not answered"):format(to))
-  else
-    return true
-  end
-  return false
-end
-
-local executor = assert(session:executor {
-  command_name = "invoke",
-  request_topic_pattern = REQUESTS,
-  serializer = iotops.raw,
-  raw_timestamp = true,
-  handler = function(payload, request)
-    if not may_answer(request) then
-      request:drop()
-      return
-    end
-    local properties = request.user_data
-    local client = request.invoker_id or properties["$partition"]
-    local answer, version, changes = store:apply {
-      payload = payload or "",
-      client = client ~= "" and client or nil,
-      timestamp = request.timestamp_text,
-      fence = properties.__ft,
-      persist = properties["aio-persistence"] == "true",
-    }
-    -- The answer goes first, then the notifications, before the next request.
-    request:respond(answer, { timestamp = version })
-    watch_expiry()
-    if #changes > 0 then
-      notify(changes)
-    end
-  end,
-})
+local served = service.new(session, store)
 
 iotops.spawn(function()
-  local ok, err = executor:start()
+  local ok, err = served.executor:start()
   if not ok then
     options.fail("statestore", tostring(err), 1)
   end
@@ -192,7 +75,7 @@ iotops.spawn(function()
   io.stdout:flush()
 end)
 
-watch_expiry()
+served:watch_expiry()
 if kept then
   iotops.every(1, function()
     local ok, why = kept:tick()

@@ -1,0 +1,546 @@
+#include "testing/world_module.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "gate.h"
+#include "testing/plain_copy.h"
+#include "testing/world.h"
+
+static const char class_name[] = "iotops.world";
+
+static world *check_world(lua_State *L) {
+  world *self = luaL_checkudata(L, 1, class_name);
+  if (self->context == NULL)
+    luaL_error(L, "the world is closed");
+  return self;
+}
+
+static int fail(lua_State *L, const iotops_error *err) {
+  lua_pushstring(L, err->message);
+  return lua_error(L);
+}
+
+static iotops_text check_text(lua_State *L, int index) {
+  iotops_text text;
+  text.data = luaL_checklstring(L, index, &text.size);
+  return text;
+}
+
+static void set_text(lua_State *L, const char *name, iotops_text text) {
+  if (text.data == NULL)
+    return;
+  lua_pushlstring(L, text.data, text.size);
+  lua_setfield(L, -2, name);
+}
+
+static void set_integer(lua_State *L, const char *name, uint64_t value) {
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, name);
+}
+
+/* ---------------------------------------------------------------- hosts -- */
+
+static world_host *check_host(lua_State *L, world *self, int index) {
+  const char *client_id = luaL_checkstring(L, index);
+  for (world_host *at = self->hosts; at != NULL; at = at->next)
+    if (strcmp(at->client_id, client_id) == 0)
+      return at;
+  luaL_error(L, "there is no host %s", client_id);
+  return NULL;
+}
+
+static uint64_t milliseconds(lua_State *L, int table, const char *name,
+                             uint64_t otherwise) {
+  uint64_t value = otherwise;
+  if (lua_getfield(L, table, name) != LUA_TNIL)
+    value = (uint64_t)(luaL_checknumber(L, -1) * 1000);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* host(client_id, limits) */
+static int world_host_new(lua_State *L) {
+  world *self = check_world(L);
+  const char *client_id = luaL_checkstring(L, 2);
+  host_options options = HOST_OPTIONS_INIT;
+  iotops_error err;
+  luaL_checktype(L, 3, LUA_TTABLE);
+  options.turn_limit_ms =
+      milliseconds(L, 3, "turn_limit", options.turn_limit_ms);
+  options.load_limit_ms =
+      milliseconds(L, 3, "load_limit", options.load_limit_ms);
+  options.drain_ms = milliseconds(L, 3, "drain", options.drain_ms);
+  if (lua_getfield(L, 3, "memory_limit") != LUA_TNIL)
+    options.memory_limit = (size_t)luaL_checkinteger(L, -1);
+  if (world_add_host(self, client_id, &options, &err) == NULL)
+    return fail(L, &err);
+  return 0;
+}
+
+/* variable(client_id, name, value) */
+static int world_variable_set(lua_State *L) {
+  world *self = check_world(L);
+  iotops_error err;
+  if (world_set_variable(check_host(L, self, 2), luaL_checkstring(L, 3),
+                         luaL_checkstring(L, 4), &err) != 0)
+    return fail(L, &err);
+  return 0;
+}
+
+/* add(client_id, path): nil and why not, or true */
+static int world_add(lua_State *L) {
+  world *self = check_world(L);
+  const world_host *owner = check_host(L, self, 2);
+  iotops_error err;
+  if (host_add(owner->host, luaL_checkstring(L, 3), &err) != 0) {
+    lua_pushnil(L);
+    lua_pushstring(L, err.message);
+    return 2;
+  }
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* look(client_id): loads what is new or has changed */
+static int world_look(lua_State *L) {
+  world *self = check_world(L);
+  host_look(check_host(L, self, 2)->host);
+  return 0;
+}
+
+static void push_script(lua_State *L, const script *shown) {
+  const script_counters *counters = &shown->client.counters;
+  lua_createtable(L, 0, 16);
+  set_text(L, "name", iotops_text_of(shown->name));
+  set_text(L, "path", iotops_text_of(shown->path));
+  set_integer(L, "generation",
+              shown->current != NULL ? shown->current->generation : 0);
+  set_integer(L, "memory", shown->current != NULL ? shown->current->memory : 0);
+  set_integer(L, "calls_in_hand", script_calls(shown));
+  set_integer(L, "received", counters->received);
+  set_integer(L, "handled", counters->handled);
+  set_integer(L, "commands", counters->commands);
+  set_integer(L, "calls", counters->calls);
+  set_integer(L, "errors", counters->errors);
+  set_integer(L, "stopped", counters->stopped);
+  set_integer(L, "sent", counters->sent);
+  set_integer(L, "refused", counters->refused);
+  set_integer(L, "acknowledged", counters->acknowledged);
+  set_integer(L, "reloads", counters->reloads);
+  set_integer(L, "failed_reloads", counters->failed_reloads);
+  set_integer(L, "busy_us", counters->busy_us);
+  set_integer(L, "longest_us", counters->longest_us);
+}
+
+/* script(client_id, name): what is known of it, or nil */
+static int world_script(lua_State *L) {
+  world *self = check_world(L);
+  const world_host *owner = check_host(L, self, 2);
+  const char *name = luaL_checkstring(L, 3);
+  for (const script *at = owner->host->scripts; at != NULL; at = at->next)
+    if (strcmp(at->name, name) == 0) {
+      push_script(L, at);
+      return 1;
+    }
+  return 0;
+}
+
+/* stop(client_id): messages stay with the broker, calls in hand end */
+static int world_stop(lua_State *L) {
+  world *self = check_world(L);
+  const world_host *owner = check_host(L, self, 2);
+  for (script *at = owner->host->scripts; at != NULL; at = at->next)
+    script_quiesce(at);
+  return 0;
+}
+
+/* --------------------------------------------------------------- broker -- */
+
+/* The fields of the table at `table`; the texts live as long as it does. */
+static void read_message(lua_State *L, int table, iotops_message *message) {
+  const struct {
+    const char *name;
+    iotops_text *text;
+  } texts[] = {{"topic", &message->topic},
+               {"raw", &message->payload},
+               {"content_type", &message->content_type},
+               {"response_topic", &message->response_topic},
+               {"correlation_data", &message->correlation_data}};
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    if (lua_getfield(L, table, texts[i].name) != LUA_TNIL)
+      *texts[i].text = check_text(L, -1);
+    lua_pop(L, 1);
+  }
+  message->qos = 1;
+  if (lua_getfield(L, table, "qos") != LUA_TNIL)
+    message->qos = luaL_checkinteger(L, -1) != 0;
+  if (lua_getfield(L, table, "format_indicator") != LUA_TNIL)
+    message->format_indicator = (int)luaL_checkinteger(L, -1);
+  if (lua_getfield(L, table, "message_expiry") != LUA_TNIL) {
+    message->has_expiry = true;
+    message->expiry_s = (uint32_t)luaL_checkinteger(L, -1);
+  }
+  lua_getfield(L, table, "retain");
+  message->retain = lua_toboolean(L, -1);
+  lua_pop(L, 4);
+}
+
+/* Reads a list of {name, value}; leaves the array on the stack. */
+static void read_properties(lua_State *L, int table, iotops_message *message) {
+  if (lua_getfield(L, table, "user_data") != LUA_TTABLE) {
+    lua_pop(L, 1);
+    return;
+  }
+  size_t count = lua_rawlen(L, -1);
+  iotops_user_property *list =
+      lua_newuserdatauv(L, (count + 1) * sizeof *list, 0);
+  for (size_t i = 0; i < count; i++) {
+    lua_rawgeti(L, -2, (lua_Integer)i + 1);
+    luaL_checktype(L, -1, LUA_TTABLE);
+    lua_rawgeti(L, -1, 1);
+    list[i].name = check_text(L, -1);
+    lua_rawgeti(L, -2, 2);
+    list[i].value = check_text(L, -1);
+    lua_pop(L, 3);
+  }
+  message->user_properties = list;
+  message->user_property_count = count;
+}
+
+/* publish(client_id, message) */
+static int world_publish(lua_State *L) {
+  world *self = check_world(L);
+  iotops_mqtt_client *client =
+      memory_broker_client(self->broker, luaL_checkstring(L, 2));
+  iotops_message message = IOTOPS_MESSAGE_INIT;
+  iotops_error err;
+  luaL_checktype(L, 3, LUA_TTABLE);
+  read_message(L, 3, &message);
+  read_properties(L, 3, &message);
+  if (client == NULL)
+    return luaL_error(L, "out of memory");
+  if (iotops_mqtt_publish(client, &message, NULL, NULL, NULL, &err) != 0)
+    return fail(L, &err);
+  return 0;
+}
+
+static void push_publish(lua_State *L, const memory_publish *publish) {
+  const iotops_message *message = publish->message;
+  lua_createtable(L, 0, 12);
+  set_text(L, "topic", message->topic);
+  lua_pushlstring(L, message->payload.data != NULL ? message->payload.data : "",
+                  message->payload.size);
+  lua_setfield(L, -2, "raw");
+  set_text(L, "content_type", message->content_type);
+  set_text(L, "response_topic", message->response_topic);
+  set_text(L, "correlation_data", message->correlation_data);
+  set_text(L, "from", iotops_text_of(publish->from));
+  set_integer(L, "qos", message->qos);
+  if (message->has_expiry)
+    set_integer(L, "message_expiry", message->expiry_s);
+  if (message->format_indicator >= 0)
+    set_integer(L, "format_indicator", (uint64_t)message->format_indicator);
+  lua_pushboolean(L, message->retain);
+  lua_setfield(L, -2, "retain");
+  lua_pushnumber(L, (lua_Number)publish->wall_ms / 1000);
+  lua_setfield(L, -2, "time");
+  lua_createtable(L, (int)message->user_property_count, 0);
+  for (size_t i = 0; i < message->user_property_count; i++) {
+    const iotops_user_property *property = &message->user_properties[i];
+    lua_createtable(L, 2, 0);
+    lua_pushlstring(L, property->name.data, property->name.size);
+    lua_rawseti(L, -2, 1);
+    lua_pushlstring(L, property->value.data, property->value.size);
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, "user_data");
+}
+
+/* message(n): the n-th that was published, from 1, or nil */
+static int world_message(lua_State *L) {
+  world *self = check_world(L);
+  lua_Integer n = luaL_checkinteger(L, 2);
+  const memory_publish *publish =
+      n > 0 ? memory_broker_nth(self->broker, (size_t)n - 1) : NULL;
+  if (publish == NULL)
+    return 0;
+  push_publish(L, publish);
+  return 1;
+}
+
+static int world_message_count(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)memory_broker_count(check_world(L)->broker));
+  return 1;
+}
+
+/* delivery(n): to how many clients it went, how many of them acknowledged it,
+** and the reason code that the sender was told */
+static int world_delivery(lua_State *L) {
+  world *self = check_world(L);
+  const memory_publish *publish =
+      memory_broker_nth(self->broker, (size_t)luaL_checkinteger(L, 2) - 1);
+  luaL_argcheck(L, publish != NULL, 2, "no such message");
+  lua_pushinteger(L, (lua_Integer)publish->deliveries);
+  lua_pushinteger(L, (lua_Integer)publish->acknowledged);
+  lua_pushinteger(L, publish->reason_code);
+  return 3;
+}
+
+/* subscriptions(): a list of {client, filter, qos} */
+static int world_subscriptions(lua_State *L) {
+  world *self = check_world(L);
+  const char *client = NULL, *filter = NULL;
+  uint8_t qos = 0;
+  lua_newtable(L);
+  for (size_t n = 0;
+       memory_broker_subscription(self->broker, n, &client, &filter, &qos);
+       n++) {
+    lua_createtable(L, 0, 3);
+    set_text(L, "client", iotops_text_of(client));
+    set_text(L, "filter", iotops_text_of(filter));
+    set_integer(L, "qos", qos);
+    lua_rawseti(L, -2, (lua_Integer)n + 1);
+  }
+  return 1;
+}
+
+/* connect(client_id, whether) */
+static int world_connect(lua_State *L) {
+  world *self = check_world(L);
+  memory_broker_connect(check_host(L, self, 2)->client, lua_toboolean(L, 3));
+  return 0;
+}
+
+/* refuse(filter, reason_code) */
+static int world_refuse(lua_State *L) {
+  world *self = check_world(L);
+  lua_Integer reason = luaL_checkinteger(L, 3);
+  luaL_argcheck(L, reason == 0 || (reason >= 0x80 && reason <= 0xff), 3,
+                "a reason code of MQTT from 0x80, or 0, expected");
+  if (memory_broker_refuse(self->broker, check_text(L, 2), (uint8_t)reason) !=
+      0)
+    return luaL_error(L, "out of memory");
+  return 0;
+}
+
+/* ----------------------------------------------------------------- time -- */
+
+static int world_settle_now(lua_State *L) {
+  world *self = check_world(L);
+  iotops_error err;
+  if (world_settle(self, &err) != 0)
+    return fail(L, &err);
+  return 0;
+}
+
+/* step(ms): moves on to the next timer at most; what is left of them */
+static int world_step_on(lua_State *L) {
+  world *self = check_world(L);
+  lua_Integer given = luaL_checkinteger(L, 2);
+  iotops_error err;
+  luaL_argcheck(L, given >= 0, 2, "a time that has not passed expected");
+  uint64_t left_ms = (uint64_t)given;
+  if (world_step(self, &left_ms, &err) != 0)
+    return fail(L, &err);
+  lua_pushinteger(L, (lua_Integer)left_ms);
+  return 1;
+}
+
+/* now(): Unix time in milliseconds */
+static int world_now(lua_State *L) {
+  lua_pushinteger(L, iotops_wall_ms(check_world(L)->context));
+  return 1;
+}
+
+/* log(from): records from the n-th on, from 1 */
+static int world_log(lua_State *L) {
+  world *self = check_world(L);
+  lua_Integer from = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, from >= 1, 2, "a number from 1 expected");
+  lua_newtable(L);
+  for (size_t i = (size_t)from - 1; i < self->record_count; i++) {
+    const world_record *record = &self->records[i];
+    lua_createtable(L, 0, 6);
+    set_text(L, "level", iotops_text_of(iotops_log_level_name(record->level)));
+    set_text(L, "component", iotops_text_of(record->component));
+    set_text(L, "message", iotops_text_of(record->message));
+    set_text(L, "script", iotops_text_of(record->script));
+    set_text(L, "topic", iotops_text_of(record->topic));
+    lua_pushnumber(L, (lua_Number)record->wall_ms / 1000);
+    lua_setfield(L, -2, "time");
+    lua_rawseti(L, -2, (lua_Integer)(i - (size_t)from) + 2);
+  }
+  return 1;
+}
+
+/* ---------------------------------------------------------------- peers -- */
+
+/* peer(client_id, module): a handle */
+static int world_peer_new(lua_State *L) {
+  world *self = check_world(L);
+  iotops_error err;
+  world_peer *made = world_add_peer(self, luaL_checkstring(L, 2),
+                                    luaL_checkstring(L, 3), &err);
+  if (made == NULL)
+    return fail(L, &err);
+  lua_pushlightuserdata(L, made);
+  return 1;
+}
+
+static world_peer *check_peer(lua_State *L, const world *self, int index) {
+  world_peer *sought = lua_touserdata(L, index);
+  for (world_peer *at = self->peers; at != NULL; at = at->next)
+    if (at == sought)
+      return at;
+  luaL_argerror(L, index, "no peer of this world");
+  return NULL;
+}
+
+typedef struct passing {
+  lua_State *from;
+  world_peer *peer;
+  int first, last; /* in the stack of `from` */
+} passing;
+
+/* Runs protected in the peer: leaves its `call` and the arguments. */
+static int receive(lua_State *L) {
+  const passing *passed = lua_touserdata(L, 1);
+  lua_settop(L, 0);
+  world_push_module(passed->peer);
+  lua_getfield(L, -1, "call");
+  lua_remove(L, 1);
+  for (int i = passed->first; i <= passed->last; i++)
+    plain_copy(passed->from, i, L);
+  return lua_gettop(L);
+}
+
+/*
+** call(peer, arguments...): begins the function `call` of the peer's module,
+** in a coroutine that may wait
+*/
+static int world_call(lua_State *L) {
+  const world *self = check_world(L);
+  passing passed = {L, check_peer(L, self, 2), 3, lua_gettop(L)};
+  lua_State *to = passed.peer->L;
+  iotops_error err;
+  int base = lua_gettop(to), depth = lua_gettop(L);
+  lua_pushcfunction(to, receive);
+  lua_pushlightuserdata(to, &passed);
+  if (lua_pcall(to, 1, LUA_MULTRET, 0) != LUA_OK) {
+    const char *why = lua_tostring(to, -1);
+    lua_settop(L, depth);
+    lua_pushstring(L, why != NULL ? why : "out of memory");
+    lua_settop(to, base);
+    return lua_error(L);
+  }
+  int arguments = lua_gettop(to) - base - 1;
+  call *begun = call_new(state_of(to), IOTOPS_CALL_SPAWNED);
+  if (begun == NULL) {
+    lua_settop(to, base);
+    return luaL_error(L, "out of memory");
+  }
+  if (call_begin_function(begun, to, arguments, &err) != 0)
+    return fail(L, &err);
+  return 0;
+}
+
+/* Runs protected in the peer: the function `take` of its module. */
+static int take(lua_State *L) {
+  const passing *passed = lua_touserdata(L, 1);
+  lua_settop(L, 0);
+  world_push_module(passed->peer);
+  lua_getfield(L, -1, "take");
+  for (int i = passed->first; i <= passed->last; i++)
+    plain_copy(passed->from, i, L);
+  lua_call(L, passed->last - passed->first + 1, 1);
+  return 1;
+}
+
+/*
+** take(peer, arguments...): what the function `take` of the peer's module
+** returns; it may not wait
+*/
+static int world_take(lua_State *L) {
+  const world *self = check_world(L);
+  passing passed = {L, check_peer(L, self, 2), 3, lua_gettop(L)};
+  lua_State *from = passed.peer->L;
+  int base = lua_gettop(from);
+  lua_pushcfunction(from, take);
+  lua_pushlightuserdata(from, &passed);
+  if (lua_pcall(from, 1, 1, 0) != LUA_OK) {
+    const char *why = lua_tostring(from, -1);
+    lua_pushstring(L, why != NULL ? why : "out of memory");
+    lua_settop(from, base);
+    return lua_error(L);
+  }
+  plain_copy(from, -1, L);
+  lua_settop(from, base);
+  return 1;
+}
+
+/* ----------------------------------------------------------------- life -- */
+
+/* new(wall_ms) */
+static int world_new(lua_State *L) {
+  lua_Integer begins_ms = luaL_checkinteger(L, 1);
+  iotops_error err;
+  world *made = lua_newuserdatauv(L, sizeof *made, 0);
+  memset(made, 0, sizeof *made);
+  luaL_setmetatable(L, class_name);
+  if (world_open(made, begins_ms, &err) != 0)
+    return fail(L, &err);
+  return 1;
+}
+
+static int world_end(lua_State *L) {
+  world_close(luaL_checkudata(L, 1, class_name));
+  return 0;
+}
+
+/* matches(filter, topic) */
+static int topic_matches(lua_State *L) {
+  lua_pushboolean(
+      L, iotops_topic_filter_matches(check_text(L, 1), check_text(L, 2)));
+  return 1;
+}
+
+static int filter_is_valid(lua_State *L) {
+  lua_pushboolean(L, iotops_topic_filter_valid(check_text(L, 1)));
+  return 1;
+}
+
+int luaopen_iotops_world(lua_State *L) {
+  static const luaL_Reg methods[] = {{"host", world_host_new},
+                                     {"variable", world_variable_set},
+                                     {"add", world_add},
+                                     {"look", world_look},
+                                     {"script", world_script},
+                                     {"stop", world_stop},
+                                     {"publish", world_publish},
+                                     {"message", world_message},
+                                     {"count", world_message_count},
+                                     {"delivery", world_delivery},
+                                     {"subscriptions", world_subscriptions},
+                                     {"connect", world_connect},
+                                     {"refuse", world_refuse},
+                                     {"settle", world_settle_now},
+                                     {"step", world_step_on},
+                                     {"now", world_now},
+                                     {"log", world_log},
+                                     {"peer", world_peer_new},
+                                     {"call", world_call},
+                                     {"take", world_take},
+                                     {"close", world_end},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__gc", world_end}, {"__close", world_end}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"new", world_new},
+                                       {"matches", topic_matches},
+                                       {"is_filter", filter_is_valid},
+                                       {NULL, NULL}};
+  class_new(L, class_name, methods, meta);
+  luaL_newlib(L, functions);
+  return 1;
+}

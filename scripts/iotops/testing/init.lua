@@ -1,0 +1,509 @@
+--- Tests of scripts: a world with a broker, hosts and a clock in memory.
+---
+---   local testing = require "iotops.testing"
+---   local world <close> = testing.world()
+---   local line = world:run "line1.lua"
+---   world:publish("sensors/1/temperature", { celsius = 95 })
+---   assert.equal(95, world:expect("alarms/1").payload.celsius)
+---   assert.same({}, line:errors())
+---
+--- Scripts run as `iotops run` runs them.  Time stands still until the test says
+--- `advance`; all that can be done at one time has been done when a method of the
+--- world returns.
+
+local core = require "iotops.world"
+local message = require "iotops.testing.message"
+local script = require "iotops.testing.script"
+
+local testing = {}
+
+local TESTER, STORE = "tester", "statestore"
+local HOST = "host"
+local BEGINS = 1767225600 -- 2026-01-01T00:00:00Z
+local TIMEOUT = 10        -- seconds, for answers
+
+---@class iotops.testing.World
+---@field private core iotops.World
+---@field private peer lightuserdata the test's own program
+---@field private number integer of its last call
+---@field private seen table<integer, true> messages that were expected
+---@field private rules function[] commands that the test answers
+---@field private scripts iotops.testing.Script[]
+local World = {}
+World.__index = World
+
+-- --------------------------------------------------------------- errors --
+
+local Failure = {}
+Failure.__index = Failure
+Failure.__tostring = function(failure) return failure.text or failure.message end
+
+local function failed(fields)
+  return setmetatable(fields, Failure)
+end
+
+--- Errors of the world as errors of the line that called it.
+local function check(ok, ...)
+  if not ok then
+    error((...), 3)
+  end
+  return ...
+end
+
+-- ------------------------------------------------------------- settling --
+
+--- Answers one request that waits for the test; false when there is none.
+---@private
+function World:answer_one()
+  local asked = self.core:take(self.peer, "request")
+  if not asked then
+    return false
+  end
+  local answer = self.rules[asked.rule]
+  local ok, value, options = pcall(answer, asked.value, message.with_user_data(asked.request))
+  if ok then
+    ok, options = pcall(self.core.call, self.core, self.peer, nil, "respond", asked.number, value,
+      options)
+  else
+    self.core:call(self.peer, nil, "respond", asked.number, nil, nil, tostring(value))
+    return true
+  end
+  if not ok then
+    self.core:call(self.peer, nil, "respond", asked.number, nil, nil, tostring(options))
+  end
+  return true
+end
+
+---@private
+function World:settle()
+  repeat
+    self.core:settle()
+  until not self:answer_one()
+end
+
+--- Moves on to the next timer, at most by `left` milliseconds.
+---@private
+function World:step(left)
+  left = self.core:step(left)
+  self:settle()
+  return left
+end
+
+--- Begins a function of the test's program and waits in the world's time.
+---@private
+function World:do_it(seconds, name, ...)
+  self.number = self.number + 1
+  local number = self.number
+  self.core:call(self.peer, number, name, ...)
+  self:settle()
+  local left = math.ceil(seconds * 1000)
+  local result = self.core:take(self.peer, "result", number)
+  while not result and left > 0 do
+    left = self:step(left)
+    result = self.core:take(self.peer, "result", number)
+  end
+  if not result then
+    return nil, failed { kind = "timeout", message = name .. " has not ended" }
+  elseif not result[1] then
+    return nil, failed(result[2])
+  end
+  return table.unpack(result, 2, result.n)
+end
+
+--- The same for what cannot fail but by a mistake of the test.
+---@private
+function World:must(name, ...)
+  local value, err = self:do_it(TIMEOUT, name, ...)
+  if value == nil and getmetatable(err) == Failure then
+    error(tostring(err), 3)
+  end
+  return value
+end
+
+-- -------------------------------------------------------------- scripts --
+
+-- The folder of the file that called a method of the world.
+local function folder_of_caller()
+  local here = debug.getinfo(1, "S").source:match "^(.*)init%.lua$"
+  for level = 3, 20 do
+    local info = debug.getinfo(level, "S")
+    if not info then
+      break
+    end
+    local folder = info.source:match "^@(.*/)[^/]*$"
+    if info.source:sub(1, 1) == "@" and not (here and info.source:sub(1, #here) == here) then
+      return folder or ""
+    end
+  end
+  return ""
+end
+
+local function find_file(path)
+  for _, folder in ipairs { path:sub(1, 1) == "/" and "" or folder_of_caller(), "" } do
+    local file = io.open(folder .. path, "rb")
+    if file then
+      file:close()
+      return folder .. path
+    end
+  end
+  return path
+end
+
+local LIMITS = { "turn_limit", "load_limit", "drain", "memory_limit" }
+
+---@private
+function World:host(client_id, options)
+  if self.hosts[client_id] then
+    return
+  end
+  local limits = {}
+  for _, name in ipairs(LIMITS) do
+    limits[name] = options[name]
+  end
+  self.core:host(client_id, limits)
+  self.hosts[client_id] = true
+end
+
+local RUN_OPTIONS = {
+  client_id = true, topic_namespace = true, env = true, turn_limit = true, load_limit = true,
+  drain = true, memory_limit = true,
+}
+
+--- Runs a script.  Its file is looked for beside the test's file, then in the
+--- working directory.  Scripts with one client id are scripts of one host; the
+--- options of the first are the host's.
+---@param path string
+---@param options? iotops.testing.RunOptions
+---@return iotops.testing.Script
+function World:run(path, options)
+  options = options or {}
+  for name in pairs(options) do
+    if not RUN_OPTIONS[name] then
+      error(("world:run has no option '%s'"):format(tostring(name)), 2)
+    end
+  end
+  local client_id = options.client_id or HOST
+  if client_id == TESTER or client_id == STORE then
+    error(("the client id %s is taken"):format(client_id), 2)
+  end
+  self:host(client_id, options)
+  for name, value in pairs(options.env or {}) do
+    self.core:variable(client_id, name, tostring(value))
+  end
+  if options.topic_namespace then
+    self.core:variable(client_id, "IOTOPS_TOPIC_NAMESPACE", options.topic_namespace)
+  end
+  local from = #self.core:log(1) + 1
+  local found = find_file(path)
+  check(self.core:add(client_id, found))
+  self.core:look(client_id)
+  self:settle()
+  local made = script.new(self, self.core, client_id, found, from)
+  if made.generation == 0 then
+    error(("%s cannot be loaded:\n%s"):format(path, made:failure()), 2)
+  end
+  self.scripts[#self.scripts + 1] = made
+  return made
+end
+
+-- ------------------------------------------------------------- messages --
+
+--- Sends one telemetry message, as another program would.
+---@param topic string
+---@param value any plain data, or bytes with `raw = true`
+---@param options? iotops.testing.PublishOptions
+---@return iotops.testing.Message message for world:acknowledged()
+function World:publish(topic, value, options)
+  self:must("send", topic, value, options)
+  return self:last_of(TESTER, topic)
+end
+
+--- Publishes a message as it is, without any of the protocol's properties.
+---@param raw iotops.testing.RawMessage
+---@return iotops.testing.Message
+function World:publish_raw(raw)
+  check(pcall(self.core.publish, self.core, raw.from or TESTER, raw))
+  self:settle()
+  return self:last_of(raw.from or TESTER, raw.topic)
+end
+
+---@private
+function World:message(number)
+  return message.new(self.core, number, function(raw, content_type)
+    return self.core:take(self.peer, "decode", raw, content_type)
+  end)
+end
+
+---@private
+function World:last_of(from, topic)
+  for number = self.core:count(), 1, -1 do
+    local found = self.core:message(number)
+    if found.from == from and found.topic == topic then
+      return self:message(number)
+    end
+  end
+end
+
+--- True once all to whom a message was delivered have acknowledged it.
+---@param sent iotops.testing.Message
+---@return boolean
+function World:acknowledged(sent)
+  local deliveries, acknowledged = self.core:delivery(sent.number)
+  return acknowledged == deliveries
+end
+
+-- Messages of scripts; those of the test and of the store are not looked at.
+local function is_of_script(found)
+  return found.from ~= TESTER and found.from ~= STORE
+    and not found.topic:find("^statestore/") and not found.topic:find("^clients/")
+end
+
+---@private
+function World:each_of(filter)
+  local number = 0
+  return function()
+    while number < self.core:count() do
+      number = number + 1
+      local found = self.core:message(number)
+      local wanted = filter and core.matches(filter, found.topic)
+      if not filter then
+        wanted = is_of_script(found)
+      elseif found.from == TESTER then
+        wanted = false
+      end
+      if wanted then
+        return self:message(number)
+      end
+    end
+  end
+end
+
+--- What scripts have sent so far: on `filter`, or all but requests to the state
+--- store and responses.
+---@param filter? string
+---@return iotops.testing.Message[]
+function World:published(filter)
+  local list = {}
+  for found in self:each_of(filter) do
+    list[#list + 1] = found
+  end
+  return list
+end
+
+---@private
+function World:next_unseen(filter)
+  for found in self:each_of(filter) do
+    if not self.seen[found.number] then
+      self.seen[found.number] = true
+      return found
+    end
+  end
+end
+
+-- What has happened, for the message of an error.
+---@private
+function World:story()
+  local lines = {}
+  for found in self:each_of() do
+    lines[#lines + 1] = ("  %s %s%s"):format(found.topic, message.shown(found),
+      self.seen[found.number] and " (expected before)" or "")
+  end
+  if #lines > 12 then
+    lines = table.move(lines, #lines - 11, #lines, 2, { "  ..." })
+  end
+  table.insert(lines, 1, #lines == 0 and "scripts have sent nothing" or "scripts have sent:")
+  for _, each in ipairs(self.scripts) do
+    for _, err in ipairs(each:errors()) do
+      lines[#lines + 1] = ("error of %s: %s"):format(each.name, err.message)
+    end
+  end
+  return table.concat(lines, "\n")
+end
+
+--- The next message of a script on `filter` that was not expected before.  When
+--- there is none, waits up to `within` seconds of the world's time, then fails
+--- with what came instead.
+---@param filter string
+---@param options? {within: number?}
+---@return iotops.testing.Message
+function World:expect(filter, options)
+  if not core.is_filter(filter) then
+    error(("'%s' is not a topic filter"):format(tostring(filter)), 2)
+  end
+  local left = math.ceil((options and options.within or 0) * 1000)
+  local found = self:next_unseen(filter)
+  while not found and left > 0 do
+    left = self:step(left)
+    found = self:next_unseen(filter)
+  end
+  if not found then
+    error(("no message on %s%s; %s"):format(filter,
+      options and options.within and (" within %g s"):format(options.within) or "",
+      self:story()), 2)
+  end
+  return found
+end
+
+--- Fails when a script has sent a message on `filter` that was not expected.
+---@param filter string
+function World:expect_nothing(filter)
+  local found = self:next_unseen(filter)
+  if found then
+    error(("a message on %s: %s %s"):format(filter, found.topic, message.shown(found)), 2)
+  end
+end
+
+-- ------------------------------------------------------------- commands --
+
+--- Invokes a command, as another program would; waits in the world's time.
+---@param topic string all of it, without tokens
+---@param value any
+---@param options? iotops.testing.InvokeOptions
+---@return any value nil: failed
+---@return iotops.Response|iotops.Error
+function World:invoke(topic, value, options)
+  local timeout = options and options.timeout or TIMEOUT
+  local answer, response = self:do_it(timeout + 1, "invoke", topic, value, options)
+  if answer ~= nil then
+    message.with_user_data(response)
+  end
+  return answer, response
+end
+
+--- Answers a command that scripts invoke: `answer` gets the request's value and
+--- returns the response's; an error of it is an execution error to the script.
+---@param pattern string
+---@param answer fun(value: any, request: iotops.Request): any, iotops.ResponseOptions?
+---@param options? iotops.testing.CommandOptions
+function World:on_command(pattern, answer, options)
+  self.rules[#self.rules + 1] = answer
+  self:must("serve", pattern, #self.rules, options)
+end
+
+-- ----------------------------------------------------------------- time --
+
+--- Lets `seconds` pass: timers fire and time-outs expire, each at its time.
+---@param seconds number
+function World:advance(seconds)
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
+    error("world:advance: seconds, not negative, expected", 2)
+  end
+  local left = math.floor(seconds * 1000 + 0.5)
+  self:settle()
+  while left > 0 do
+    left = self:step(left)
+  end
+end
+
+--- Unix time of the world, in seconds.
+---@return number
+function World:now()
+  return self.core:now() / 1000
+end
+
+-- ----------------------------------------------------------- connection --
+
+--- What scripts have subscribed to: topic filters, in order.
+---@param client_id? string of one host
+---@return string[]
+function World:subscriptions(client_id)
+  local filters = {}
+  for _, each in ipairs(self.core:subscriptions()) do
+    if each.client ~= TESTER and each.client ~= STORE
+      and (client_id == nil or each.client == client_id) then
+      filters[#filters + 1] = each.filter
+    end
+  end
+  table.sort(filters)
+  return filters
+end
+
+--- Takes the connection to the broker away from a host.  What was not
+--- acknowledged is delivered again once it is back.
+---@param client_id? string "host" unless given
+function World:disconnect(client_id)
+  self.core:connect(client_id or HOST, false)
+  self:settle()
+end
+
+---@param client_id? string
+function World:reconnect(client_id)
+  self.core:connect(client_id or HOST, true)
+  self:settle()
+end
+
+--- From now on the broker refuses what is published on `filter`, or subscribed
+--- to, with a reason code of MQTT (0x87: not authorized); 0 ends that.
+---@param filter string
+---@param reason_code? integer
+function World:refuse(filter, reason_code)
+  self.core:refuse(filter, reason_code or 0x87)
+end
+
+-- ---------------------------------------------------------- state store --
+
+---@class iotops.testing.Store
+---@field private world iotops.testing.World
+local Store = {}
+Store.__index = Store
+
+---@param key string
+---@param value string
+---@param options? iotops.SetOptions
+function Store:set(key, value, options)
+  return self.world:must("store_set", key, value, options)
+end
+
+---@param key string
+---@return string? value
+function Store:get(key)
+  return self.world:must("store_get", key)
+end
+
+---@param key string
+function Store:del(key)
+  return self.world:must("store_del", key)
+end
+
+--- Keys that match, in order.
+---@param pattern? string default: all
+---@return string[]
+function Store:keys(pattern)
+  return self.world:must("store_keys", pattern or "*")
+end
+
+-- ---------------------------------------------------------------- world --
+
+--- Records of the world's log from the level on.
+---@param level? "debug"|"info"|"warn"|"error" default "info"
+---@return iotops.testing.Record[]
+function World:log(level)
+  return script.records(self.core:log(1), level or "info")
+end
+
+--- Ends it; what is in hand is given up.  `local world <close> =` does that.
+function World:close()
+  self.core:close()
+end
+
+World.__close = World.close
+
+--- A new world: nothing is real in it, and nothing is left of it.
+---@param options? {time: number?} Unix time at which it begins
+---@return iotops.testing.World
+function testing.world(options)
+  local begins = options and options.time or BEGINS
+  local made = setmetatable({
+    core = core.new(math.floor(begins * 1000)),
+    number = 0, seen = {}, rules = {}, scripts = {}, hosts = {},
+  }, World)
+  local store = made.core:peer(STORE, "iotops.testing.store")
+  made.core:call(store)
+  made.peer = made.core:peer(TESTER, "iotops.testing.peer")
+  --- The state store that scripts find, for the test to fill and to look at.
+  made.store = setmetatable({ world = made }, Store)
+  made:settle()
+  return made
+end
+
+return testing
