@@ -34,10 +34,12 @@ typedef enum iotops_lua_call_kind {
 /* What runs, for budgets, metrics and log records.  Borrowed. */
 typedef struct iotops_lua_call {
   iotops_lua_call_kind kind;
-  iotops_text topic;   /* absent when no message is being handled */
-  uint16_t packet_id;  /* 0: none */
-  uint64_t started_ms; /* on mono_ms; the first turn of the call */
-  uint64_t began_ns;   /* the embedder's own; 0 at the first enter() */
+  iotops_text topic;  /* absent when no message is being handled */
+  uint16_t packet_id; /* 0: none */
+  bool has_correlation_id;
+  uint8_t correlation_id[16]; /* of the request that is handled */
+  uint64_t started_ms;        /* on mono_ms; the first turn of the call */
+  uint64_t began_ns;          /* the embedder's own; 0 at the first enter() */
 } iotops_lua_call;
 
 typedef struct iotops_lua_embedder {

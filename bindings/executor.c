@@ -241,6 +241,11 @@ void request_arrived(void *user, iotops_request *request,
   }
   begun->info.topic = view->topic;
   begun->info.packet_id = view->packet_id;
+  if (view->correlation_id != NULL) {
+    begun->info.has_correlation_id = true;
+    memcpy(begun->info.correlation_id, view->correlation_id,
+           sizeof begun->info.correlation_id);
+  }
   begun->client = endpoint->client;
   begun->user = endpoint;
   begun->view = view;

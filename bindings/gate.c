@@ -102,12 +102,12 @@ void call_log(const call *call, iotops_log_level level, const char *format,
   const iotops_lua *state = call->state;
   if (!iotops_log_enabled(state->context, level))
     return;
-  char message[2048], packet[8], generation[24];
+  char message[2048], packet[8], generation[24], correlation[37];
   va_list args;
   va_start(args, format);
   vsnprintf(message, sizeof message, format, args);
   va_end(args);
-  iotops_log_field fields[4];
+  iotops_log_field fields[5];
   iotops_log_record record = {.level = level,
                               .component = "script",
                               .message = iotops_text_of(message),
@@ -115,18 +115,23 @@ void call_log(const call *call, iotops_log_level level, const char *format,
   if (state->embedder.script != NULL) {
     snprintf(generation, sizeof generation, "%llu",
              (unsigned long long)state->embedder.generation);
+    fields[record.field_count++] = (iotops_log_field){
+        "script", iotops_text_of(state->embedder.script), false};
     fields[record.field_count++] =
-        (iotops_log_field){"script", iotops_text_of(state->embedder.script)};
-    fields[record.field_count++] =
-        (iotops_log_field){"generation", iotops_text_of(generation)};
+        (iotops_log_field){"generation", iotops_text_of(generation), true};
   }
   if (call->info.topic.data != NULL)
     fields[record.field_count++] =
-        (iotops_log_field){"topic", call->info.topic};
+        (iotops_log_field){"topic", call->info.topic, false};
   if (call->info.packet_id != 0) {
     snprintf(packet, sizeof packet, "%u", call->info.packet_id);
     fields[record.field_count++] =
-        (iotops_log_field){"packet", iotops_text_of(packet)};
+        (iotops_log_field){"packet", iotops_text_of(packet), true};
+  }
+  if (call->info.has_correlation_id) {
+    iotops_uuid_text(call->info.correlation_id, correlation);
+    fields[record.field_count++] =
+        (iotops_log_field){"correlation", iotops_text_of(correlation), false};
   }
   iotops_log_fields(state->context, &record);
 }

@@ -404,7 +404,8 @@ void iotops_request_fail(iotops_request *request, const iotops_error *err) {
   iotops_error_set(&failed, IOTOPS_EXECUTION_ERROR, "%s",
                    err && err->message[0] ? err->message
                                           : "the command failed");
-  iotops_log(request->executor->context, IOTOPS_LOG_ERROR, "executor",
+  /* Who fails a request knows best what there is to say about it. */
+  iotops_log(request->executor->context, IOTOPS_LOG_DEBUG, "executor",
              "%s: a request failed: %s", request->executor->name,
              failed.message);
   answer_entry_error(request, &failed);

@@ -139,6 +139,11 @@ static waiter *take_all(waiter **list) {
 
 /* ------------------------------------------------------------- the work -- */
 
+/* What was cut short by the wanted end of its session is no failure. */
+static iotops_log_level level_of(const iotops_error *err) {
+  return err->kind == IOTOPS_CANCELLATION ? IOTOPS_LOG_DEBUG : IOTOPS_LOG_ERROR;
+}
+
 static void on_unsubscribed(void *user, const iotops_mqtt_result *result) {
   subscription *subscription = user;
   iotops_context *context = subscription->context;
@@ -150,7 +155,7 @@ static void on_unsubscribed(void *user, const iotops_mqtt_result *result) {
   bool failed = judge(subscription, "unsubscribe from", result, &err) != 0;
   subscription->phase = failed ? SUBSCRIBED : IDLE;
   if (failed)
-    iotops_log(context, IOTOPS_LOG_ERROR, "envoy", "%s", err.message);
+    iotops_log(context, level_of(&err), "envoy", "%s", err.message);
   else
     iotops_log(context, IOTOPS_LOG_INFO, "envoy", "unsubscribed from %.*s",
                (int)subscription->filter.size, subscription->filter.data);
@@ -195,7 +200,7 @@ static void on_subscribed(void *user, const iotops_mqtt_result *result) {
   }
   subscription->phase = failed ? IDLE : SUBSCRIBED;
   if (failed)
-    iotops_log(context, IOTOPS_LOG_ERROR, "envoy", "%s", err.message);
+    iotops_log(context, level_of(&err), "envoy", "%s", err.message);
   else
     iotops_log(context, IOTOPS_LOG_INFO, "envoy", "subscribed to %.*s",
                (int)subscription->filter.size, subscription->filter.data);

@@ -129,6 +129,16 @@ static void put_time(line *line, bool json) {
   put_string(line, text);
 }
 
+/* Whether JSON takes it as it is: digits, without a zero in front. */
+static bool is_number(iotops_text text) {
+  if (text.size == 0 || (text.size > 1 && text.data[0] == '0'))
+    return false;
+  for (size_t i = 0; i < text.size; i++)
+    if (text.data[i] < '0' || text.data[i] > '9')
+      return false;
+  return true;
+}
+
 static void build_json(line *line, const iotops_log_record *record) {
   put_string(line, "{\"time\":\"");
   put_time(line, true);
@@ -144,7 +154,12 @@ static void build_json(line *line, const iotops_log_record *record) {
       break;
     put_string(line, ",\"");
     put_text(line, iotops_text_of(record->fields[i].name), FIELD_LIMIT, true);
-    put_string(line, "\":\"");
+    put_string(line, "\":");
+    if (record->fields[i].is_number && is_number(record->fields[i].value)) {
+      put_text(line, record->fields[i].value, FIELD_LIMIT, true);
+      continue;
+    }
+    put_string(line, "\"");
     put_text(line, record->fields[i].value, FIELD_LIMIT, true);
     line->bytes[line->size++] = '"';
   }

@@ -185,8 +185,8 @@ void script_log(const script *script, uint64_t generation,
   va_end(args);
   snprintf(number, sizeof number, "%llu", (unsigned long long)generation);
   iotops_log_field fields[] = {
-      {"script", iotops_text_of(script->name)},
-      {"generation", iotops_text_of(number)},
+      {"script", iotops_text_of(script->name), false},
+      {"generation", iotops_text_of(number), true},
   };
   iotops_log_record record = {
       .level = level,
@@ -224,11 +224,12 @@ void script_log_counters(const script *script) {
   enum { COUNT = sizeof values / sizeof values[0] };
   char texts[COUNT][24];
   iotops_log_field fields[COUNT + 1] = {
-      {"script", iotops_text_of(script->name)}};
+      {"script", iotops_text_of(script->name), false}};
   for (size_t i = 0; i < COUNT; i++) {
     snprintf(texts[i], sizeof texts[i], "%llu",
              (unsigned long long)values[i].value);
     fields[i + 1].name = values[i].name;
+    fields[i + 1].is_number = true;
     fields[i + 1].value = iotops_text_of(texts[i]);
   }
   iotops_log_record record = {

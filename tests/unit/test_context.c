@@ -242,7 +242,7 @@ static void the_log_keeps_its_level_and_its_bounds(void **state) {
   iotops_log(context, IOTOPS_LOG_INFO, "test", "%s", big);
   assert_int_equal(strlen(seen.message), 2047);
   assert_string_equal(seen.message + 2044, "...");
-  iotops_log_field field = {"topic", iotops_text_of("a/b")};
+  iotops_log_field field = {"topic", iotops_text_of("a/b"), false};
   iotops_log_record record = {IOTOPS_LOG_ERROR, "test",
                               iotops_text_of("with fields"), &field, 1};
   iotops_log_fields(context, &record);

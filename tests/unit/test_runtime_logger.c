@@ -56,8 +56,8 @@ static iotops_log_record record_of(const char *message) {
 
 static void a_record_is_a_line_of_json(void **state) {
   (void)state;
-  iotops_log_field fields[] = {{"script", iotops_text_of("line1")},
-                               {"generation", iotops_text_of("3")}};
+  iotops_log_field fields[] = {{"script", iotops_text_of("line1"), false},
+                               {"generation", iotops_text_of("3"), true}};
   iotops_log_record record = record_of("reloaded");
   record.fields = fields;
   record.field_count = 2;
@@ -66,9 +66,24 @@ static void a_record_is_a_line_of_json(void **state) {
   assert_string_equal(member(json, "component"), "host");
   assert_string_equal(member(json, "message"), "reloaded");
   assert_string_equal(member(json, "script"), "line1");
-  assert_string_equal(member(json, "generation"), "3");
+  assert_int_equal(json_integer_value(json_object_get(json, "generation")), 3);
   assert_int_equal(strlen(member(json, "time")), 24);
   json_decref(json);
+}
+
+static void only_a_number_is_written_as_one(void **state) {
+  static const char *const texts[] = {"",   "-",  "1e", "01",
+                                      "0x", "1,", "}",  "\""};
+  (void)state;
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    iotops_log_field field = {"count", iotops_text_of(texts[i]), true};
+    iotops_log_record record = record_of("counters");
+    record.fields = &field;
+    record.field_count = 1;
+    json_t *json = parsed(&record);
+    assert_string_equal(member(json, "count"), texts[i]);
+    json_decref(json);
+  }
 }
 
 static void quotes_line_ends_and_control_characters_are_escaped(void **state) {
@@ -102,7 +117,7 @@ static void what_is_too_long_is_cut_and_stays_valid(void **state) {
   message[40000] = '\0';
   iotops_log_record record = record_of(message);
   for (size_t i = 0; i < 64; i++)
-    fields[i] = (iotops_log_field){"field", iotops_text_of(message)};
+    fields[i] = (iotops_log_field){"field", iotops_text_of(message), false};
   record.fields = fields;
   record.field_count = 64;
   json_t *json = parsed(&record);
@@ -113,9 +128,9 @@ static void what_is_too_long_is_cut_and_stays_valid(void **state) {
 
 static void text_goes_by_the_scripts_name(void **state) {
   (void)state;
-  iotops_log_field fields[] = {{"script", iotops_text_of("line1")},
-                               {"generation", iotops_text_of("3")},
-                               {"topic", iotops_text_of("a b")}};
+  iotops_log_field fields[] = {{"script", iotops_text_of("line1"), false},
+                               {"generation", iotops_text_of("3"), false},
+                               {"topic", iotops_text_of("a b"), false}};
   iotops_log_record record = record_of("failed");
   record.fields = fields;
   record.field_count = 3;
@@ -126,7 +141,7 @@ static void text_goes_by_the_scripts_name(void **state) {
 
 static void a_traceback_comes_after_the_fields(void **state) {
   (void)state;
-  iotops_log_field fields[] = {{"topic", iotops_text_of("a/b")}};
+  iotops_log_field fields[] = {{"topic", iotops_text_of("a/b"), false}};
   iotops_log_record record = record_of("failed\nstack:\n\tline 1");
   record.fields = fields;
   record.field_count = 1;
@@ -149,6 +164,7 @@ static void a_message_cannot_move_the_cursor(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_record_is_a_line_of_json),
+      cmocka_unit_test(only_a_number_is_written_as_one),
       cmocka_unit_test(quotes_line_ends_and_control_characters_are_escaped),
       cmocka_unit_test(bytes_that_are_no_text_are_replaced),
       cmocka_unit_test(what_is_too_long_is_cut_and_stays_valid),
