@@ -222,7 +222,7 @@ $(BUILD)/tests/model/starve_scripts.o: EXTRA_CFLAGS = $(LUA_CFLAGS)
 $(STARVE_SCRIPTS): $(STARVE_SCRIPTS).o $(BUILD)/tests/model/network.o \
   $(RUNTIME_OBJECTS) $(EMBEDDED) $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 	$(call show,LINK,$@)
-	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
+	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(HOST_LIBS) $(LUA_LIBS) -ldl -o $@
 
 # Each fuzz target with the inputs that are kept for it; and once more with an
 # off-by-one planted in a copy of the framing: a packet seems whole a byte early.
