@@ -111,7 +111,8 @@ endif
 all: $(LIBRARY) $(MODULE) $(PROGRAM) ## build the library, the Lua module and the program
 
 # The core is compiled without Lua's headers: none may be included there.
-$(BINDING_OBJECTS) $(HOST_OBJECTS) $(METL_OBJECTS) $(FAULTY_OBJECTS): EXTRA_CFLAGS = $(LUA_CFLAGS)
+$(BINDING_OBJECTS) $(HOST_OBJECTS) $(METL_OBJECTS) $(FAULTY_OBJECTS): EXTRA_CFLAGS = $(LUA_CFLAGS) \
+  -ffunction-sections
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -135,13 +136,15 @@ $(BUILD)/lua/iotops/core.so: $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 	$(call show,LINK,$@)
 	$(Q)$(CC) -shared -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
-# The same and the host's scripts, in memory, for iotops.testing.
-$(BUILD)/lua/iotops/world.so: $(call objects,$(RUNTIME_SOURCES)) \
+# The same and the host's scripts, in memory, for iotops.testing.  What only a
+# host needs that serves (an HTTP library) is left out.
+$(BUILD)/lua/iotops/world.so: \
+  $(call objects,$(filter-out %/http.c,$(RUNTIME_SOURCES))) \
   $(BUILD)/host/runtime/embedded.o $(BINDING_OBJECTS) $(BUILD)/libiotops.a
 	@mkdir -p $(@D)
 	$(call show,LINK,$@)
-	$(Q)$(CC) -shared -Wl,-Bsymbolic -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) $^ \
-	  $(CORE_LIBS) -o $@
+	$(Q)$(CC) -shared -Wl,-Bsymbolic -Wl,--gc-sections \
+	  -Wl,--exclude-libs,ALL $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
 $(BUILD)/lua/%.lua: scripts/%.lua
 	@mkdir -p $(@D)

@@ -460,6 +460,7 @@ static int start(host *host, iotops_error *err) {
   host->client = iotops_session_client(host->session);
   host->started_ms = host->offline_ms = iotops_wall_ms(host->context);
   host->pulse = pulse_new(host->context);
+  host->close_http = http_close;
   if (host->options.http != NULL) {
     if (http_new(host->context, host->options.http, probes_serve, host,
                  &host->http, err) != 0)
@@ -503,7 +504,8 @@ void host_free(host *host) {
     return;
   host->phase = HOST_ENDED;
   guard_stop(&host->guard);
-  http_close(host->http);
+  if (host->http != NULL)
+    host->close_http(host->http);
   pulse_close(host->pulse);
   watch_close(host->watch);
   signals_close(host->signals);

@@ -114,7 +114,9 @@ struct host {
   struct watch *watch;
   struct signals *signals;
   struct pulse *pulse;
-  struct http *http;  /* NULL: none */
+  struct http *http; /* NULL: none */
+  /* Set by host_run(): who never runs needs no HTTP library. */
+  void (*close_http)(struct http *http);
   int64_t started_ms; /* on the wall clock */
   int64_t offline_ms; /* the same; when it was last not connected */
   host_phase phase;
