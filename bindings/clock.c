@@ -5,6 +5,7 @@
 #include "iotops/hlc.h"
 
 static const char class_name[] = "iotops.clock";
+static const class_info clock_class;
 
 typedef struct clock { /* a userdata */
   iotops_lua *state;
@@ -36,7 +37,7 @@ static int clock_new(lua_State *L) {
   memset(made, 0, sizeof *made);
   made->state = state;
   memcpy(made->hlc.node, node.data, node.size);
-  luaL_setmetatable(L, class_name);
+  class_set(L, &clock_class);
   return 1;
 }
 
@@ -97,14 +98,17 @@ static int clock_wall(lua_State *L) {
   return 1;
 }
 
-void open_clocks(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"now", clock_now}, {"receive", clock_receive}, {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"now", clock_now}, {"receive", clock_receive}, {NULL, NULL}};
+static const class_info clock_class = {class_name, methods, NULL};
+
+static int make_clock(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"new", clock_new},         {"parse", clock_parse},
       {"compare", clock_compare}, {"monotonic", clock_monotonic},
       {"wall", clock_wall},       {NULL, NULL}};
-  class_new(L, class_name, methods, NULL);
   luaL_newlib(L, functions);
-  lua_setfield(L, -2, "clock");
+  return 1;
 }
+
+const core_field clock_fields[] = {{"clock", make_clock, true}, {0}};

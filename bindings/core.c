@@ -92,19 +92,29 @@ void push_anchored(lua_State *L, const void *key) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, key);
 }
 
-void class_new(lua_State *L, const char *name, const luaL_Reg *methods,
-               const luaL_Reg *meta) {
-  luaL_newmetatable(L, name);
-  if (meta != NULL)
-    luaL_setfuncs(L, meta, 0);
-  if (methods != NULL) {
+void class_push(lua_State *L, const class_info *info) {
+  if (luaL_getmetatable(L, info->name) == LUA_TTABLE)
+    return;
+  lua_pop(L, 1);
+  lua_createtable(L, 0, 4);
+  if (info->meta != NULL)
+    luaL_setfuncs(L, info->meta, 0);
+  if (info->methods != NULL) {
     lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
+    luaL_setfuncs(L, info->methods, 0);
     lua_setfield(L, -2, "__index");
   }
   lua_pushliteral(L, "protected");
   lua_setfield(L, -2, "__metatable");
-  lua_pop(L, 1);
+  lua_pushstring(L, info->name);
+  lua_setfield(L, -2, "__name");
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, info->name);
+}
+
+void class_set(lua_State *L, const class_info *info) {
+  class_push(L, info);
+  lua_setmetatable(L, -2);
 }
 
 char *scratch_reserve(lua_State *L, iotops_lua *state, size_t more) {
@@ -163,11 +173,54 @@ static int core_hlc(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"is_embedded", core_is_embedded},
-                                     {"is_registering", core_is_registering},
-                                     {"now", core_now},
-                                     {"hlc", core_hlc},
-                                     {NULL, NULL}};
+static int core_version(lua_State *L) {
+  lua_pushstring(L, iotops_version());
+  return 1;
+}
+
+static int core_null(lua_State *L) {
+  lua_pushlightuserdata(L, NULL);
+  return 1;
+}
+
+static const core_field own_fields[] = {
+    {"version", core_version, true},
+    {"null", core_null, true},
+    {"is_embedded", core_is_embedded, false},
+    {"is_registering", core_is_registering, false},
+    {"now", core_now, false},
+    {"hlc", core_hlc, false},
+    {0}};
+
+static const core_field *const all_fields[] = {
+    own_fields,  misuse_fields, error_fields, session_fields, payload_fields,
+    json_fields, log_fields,    timer_fields, job_fields,     event_fields,
+    run_fields,  store_fields,  lock_fields,  clock_fields,   resp3_fields,
+    luv_fields,  file_fields};
+
+static const core_field *find_field(const char *name) {
+  for (size_t i = 0; i < sizeof all_fields / sizeof all_fields[0]; i++)
+    for (const core_field *at = all_fields[i]; at->name != NULL; at++)
+      if (strcmp(at->name, name) == 0)
+        return at;
+  return NULL;
+}
+
+/* __index of the module: keeps what it found. */
+static int core_index(lua_State *L) {
+  const core_field *found =
+      lua_type(L, 2) == LUA_TSTRING ? find_field(lua_tostring(L, 2)) : NULL;
+  if (found == NULL)
+    return 0;
+  lua_settop(L, 2);
+  lua_pushcfunction(L, found->function);
+  if (found->makes)
+    lua_call(L, 0, 1);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, 1);
+  return 1;
+}
 
 int luaopen_iotops_core(lua_State *L) {
   luaL_checkversion(L);
@@ -176,33 +229,13 @@ int luaopen_iotops_core(lua_State *L) {
     state = new_record(L);
   if (state->context == NULL)
     make_context(L, state);
-  luaL_newlib(L, functions);
-  lua_pushstring(L, iotops_version());
-  lua_setfield(L, -2, "version");
-  lua_pushlightuserdata(L, NULL);
-  lua_setfield(L, -2, "null");
-  open_misuse(L);
-  open_errors(L);
   open_json(L);
-  open_payloads(L);
-  open_messages(L);
   open_coroutines(L);
-  open_jobs(L);
-  open_timers(L);
-  open_events(L);
-  open_logs(L);
-  open_runs(L);
-  open_sessions(L);
-  open_senders(L);
-  open_invokers(L);
-  open_endpoints(L);
-  open_stores(L);
-  open_publishes(L);
-  open_resp3(L);
-  open_clocks(L);
-  open_files(L);
-  open_handoffs(L);
-  open_luv(L);
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, core_index);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
   return 1;
 }
 

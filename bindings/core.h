@@ -80,36 +80,44 @@ void drop_anchor(lua_State *L, const void *key);
 /* Pushes what is anchored under `key`; nil when nothing is. */
 void push_anchored(lua_State *L, const void *key);
 
-/* Makes a class: a metatable in the registry whose __index is its methods. */
-void class_new(lua_State *L, const char *name, const luaL_Reg *methods,
-               const luaL_Reg *meta) LUA_MAY_RAISE;
+/*
+** A class: a metatable whose __index is the table of its methods, made when the
+** first object is.  A script has nothing of what it does not use.
+*/
+typedef struct class_info {
+  const char *name;
+  const luaL_Reg *methods, *meta; /* each may be NULL */
+} class_info;
+
+/* Pushes the metatable. */
+void class_push(lua_State *L, const class_info *info) LUA_MAY_RAISE;
+
+/* Gives the object at the top its metatable. */
+void class_set(lua_State *L, const class_info *info) LUA_MAY_RAISE;
 
 /* Makes room for `more` bytes; raises when memory is short. */
 char *scratch_reserve(lua_State *L, iotops_lua *state,
                       size_t more) LUA_MAY_RAISE;
 
-/* Each adds its functions to the table at the top. */
-void open_clocks(lua_State *L);
+/*
+** A field of the module `iotops.core`, which has it from its first use on: the
+** function itself, or with `makes` what it pushes.  Each file lists its own,
+** ended by one without a name; core.c has the list of lists.
+*/
+typedef struct core_field {
+  const char *name;
+  lua_CFunction function;
+  bool makes;
+} core_field;
+
+extern const core_field clock_fields[], error_fields[], event_fields[],
+    file_fields[], handoff_fields[], job_fields[], json_fields[], lock_fields[],
+    log_fields[], luv_fields[], misuse_fields[], payload_fields[],
+    resp3_fields[], run_fields[], session_fields[], store_fields[],
+    timer_fields[];
+
+/* Each does what must be done before a script runs. */
 void open_coroutines(lua_State *L);
-void open_endpoints(lua_State *L);
-void open_errors(lua_State *L);
-void open_events(lua_State *L);
-void open_files(lua_State *L);
-void open_handoffs(lua_State *L);
-void open_invokers(lua_State *L);
-void open_jobs(lua_State *L);
 void open_json(lua_State *L);
-void open_logs(lua_State *L);
-void open_luv(lua_State *L);
-void open_messages(lua_State *L);
-void open_misuse(lua_State *L);
-void open_payloads(lua_State *L);
-void open_publishes(lua_State *L);
-void open_resp3(lua_State *L);
-void open_runs(lua_State *L);
-void open_senders(lua_State *L);
-void open_sessions(lua_State *L);
-void open_stores(lua_State *L);
-void open_timers(lua_State *L);
 
 #endif

@@ -10,6 +10,7 @@
 #include "session.h"
 
 const char endpoint_class[] = "iotops.endpoint";
+static const class_info endpoint_info;
 
 /* -------------------------------------------------------------- envoys -- */
 
@@ -136,7 +137,7 @@ static int new_endpoint(lua_State *L, bool is_executor) {
       lua_newuserdatauv(L, sizeof *made, ENDPOINT_VALUES);
   *made = (iotops_lua_endpoint){
       .state = state, .client = client, .is_executor = is_executor};
-  luaL_setmetatable(L, endpoint_class);
+  class_set(L, &endpoint_info);
   if (lua_getfield(L, 2, "handler") != LUA_TFUNCTION)
     return misuse(L, "option 'handler': a function expected, got %s",
                   luaL_typename(L, -1));
@@ -160,11 +161,11 @@ static int new_endpoint(lua_State *L, bool is_executor) {
   return 1;
 }
 
-static int session_receiver(lua_State *L) {
+int new_receiver(lua_State *L) {
   return new_endpoint(L, false);
 }
 
-static int session_executor(lua_State *L) {
+int new_executor(lua_State *L) {
   return new_endpoint(L, true);
 }
 
@@ -414,16 +415,10 @@ static int endpoint_tostring(lua_State *L) {
   return 1;
 }
 
-void open_endpoints(lua_State *L) {
-  static const luaL_Reg methods[] = {{"start", endpoint_start},
-                                     {"begin", endpoint_begin},
-                                     {"stop", endpoint_stop},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", endpoint_gc}, {"__tostring", endpoint_tostring}, {NULL, NULL}};
-  class_new(L, endpoint_class, methods, meta);
-  lua_pushcfunction(L, session_receiver);
-  lua_setfield(L, -2, "receiver");
-  lua_pushcfunction(L, session_executor);
-  lua_setfield(L, -2, "executor");
-}
+static const luaL_Reg methods[] = {{"start", endpoint_start},
+                                   {"begin", endpoint_begin},
+                                   {"stop", endpoint_stop},
+                                   {NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", endpoint_gc}, {"__tostring", endpoint_tostring}, {NULL, NULL}};
+static const class_info endpoint_info = {endpoint_class, methods, meta};

@@ -3,6 +3,7 @@
 #include <string.h>
 
 static const char class_name[] = "iotops.error";
+static const class_info error_class;
 
 static void set_text(lua_State *L, const char *name, const char *text) {
   if (text[0] == '\0')
@@ -52,7 +53,7 @@ void push_error(lua_State *L, const iotops_error *err) {
     lua_pushinteger(L, err->reason_code);
     lua_setfield(L, -2, "reason_code");
   }
-  luaL_setmetatable(L, class_name);
+  class_set(L, &error_class);
 }
 
 int push_failure(lua_State *L, const iotops_error *err) {
@@ -69,7 +70,7 @@ int raise_error(lua_State *L, const iotops_error *err) {
 bool is_error(lua_State *L, int index) {
   if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
     return false;
-  luaL_getmetatable(L, class_name);
+  luaL_getmetatable(L, class_name); /* nil: there is no error yet */
   bool same = lua_rawequal(L, -1, -2);
   lua_pop(L, 2);
   return same;
@@ -168,11 +169,8 @@ static int error_tostring(lua_State *L) {
   return 1;
 }
 
-void open_errors(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__tostring", error_tostring}, {NULL, NULL}};
-  class_new(L, class_name, NULL, meta);
-  lua_pushcfunction(L, error_new);
-  lua_setfield(L, -2, "error");
-  lua_pushcfunction(L, error_is);
-  lua_setfield(L, -2, "is_error");
-}
+static const luaL_Reg meta[] = {{"__tostring", error_tostring}, {NULL, NULL}};
+static const class_info error_class = {class_name, NULL, meta};
+
+const core_field error_fields[] = {
+    {"error", error_new, false}, {"is_error", error_is, false}, {0}};

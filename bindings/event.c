@@ -2,6 +2,7 @@
 #include "wait.h"
 
 static const char class_name[] = "iotops.event";
+static const class_info event_class;
 
 typedef struct event { /* a userdata, anchored while anyone waits */
   iotops_lua *state;
@@ -119,18 +120,16 @@ static int event_new(lua_State *L) {
   made->last = &made->first;
   made->wake.run = wake;
   made->wake.user = made;
-  luaL_setmetatable(L, class_name);
+  class_set(L, &event_class);
   return 1;
 }
 
-void open_events(lua_State *L) {
-  static const luaL_Reg methods[] = {{"wait", event_wait},
-                                     {"set", event_set},
-                                     {"reset", event_reset},
-                                     {"is_set", event_is_set},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", event_gc}, {NULL, NULL}};
-  class_new(L, class_name, methods, meta);
-  lua_pushcfunction(L, event_new);
-  lua_setfield(L, -2, "event");
-}
+static const luaL_Reg methods[] = {{"wait", event_wait},
+                                   {"set", event_set},
+                                   {"reset", event_reset},
+                                   {"is_set", event_is_set},
+                                   {NULL, NULL}};
+static const luaL_Reg meta[] = {{"__gc", event_gc}, {NULL, NULL}};
+static const class_info event_class = {class_name, methods, meta};
+
+const core_field event_fields[] = {{"event", event_new, false}, {0}};

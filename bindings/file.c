@@ -38,7 +38,7 @@ static int file_sync(lua_State *L) {
   return 2;
 }
 
-void open_files(lua_State *L) {
+static int make_file(lua_State *L) {
   lua_createtable(L, 0, 2);
   uint32_t *table = lua_newuserdatauv(L, 256 * sizeof *table, 0);
   for (uint32_t i = 0; i < 256; i++)
@@ -47,5 +47,7 @@ void open_files(lua_State *L) {
   lua_setfield(L, -2, "crc32");
   lua_pushcfunction(L, file_sync);
   lua_setfield(L, -2, "sync");
-  lua_setfield(L, -2, "file");
+  return 1;
 }
+
+const core_field file_fields[] = {{"file", make_file, true}, {0}};

@@ -161,7 +161,4 @@ void iotops_lua_snapshot_free(iotops_lua_snapshot *snapshot) {
   iotops_free(context, snapshot);
 }
 
-void open_handoffs(lua_State *L) {
-  lua_pushcfunction(L, core_handoff);
-  lua_setfield(L, -2, "handoff");
-}
+const core_field handoff_fields[] = {{"handoff", core_handoff, false}, {0}};

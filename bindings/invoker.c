@@ -7,6 +7,7 @@
 #include "session.h"
 
 static const char class_name[] = "iotops.invoker";
+static const class_info invoker_class;
 
 /* User values: 1 request serializer, 2 response serializer, 3 the session. */
 typedef struct invoker {
@@ -42,7 +43,7 @@ static iotops_format keep_serializer(lua_State *L, const char *name, int slot) {
   return format;
 }
 
-static int session_invoker(lua_State *L) {
+int new_invoker(lua_State *L) {
   iotops_mqtt_client *client = check_client(L, 1);
   iotops_command_invoker_options options = IOTOPS_COMMAND_INVOKER_OPTIONS_INIT;
   token_list tokens;
@@ -52,7 +53,7 @@ static int session_invoker(lua_State *L) {
   check_options(L, 2, invoker_options);
   invoker *made = lua_newuserdatauv(L, sizeof *made, 3);
   *made = (invoker){.client = client};
-  luaL_setmetatable(L, class_name);
+  class_set(L, &invoker_class);
   made->request_format = keep_serializer(L, "request_serializer", 1);
   made->response_format = keep_serializer(L, "response_serializer", 2);
   lua_pushvalue(L, 1);
@@ -209,14 +210,10 @@ static int invoker_close(lua_State *L) {
   return 0;
 }
 
-void open_invokers(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"invoke", invoker_invoke},   {"start", invoker_start},
-      {"stop", invoker_stop},       {"close", invoker_close},
-      {"pending", invoker_pending}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", invoker_close}, {"__close", invoker_close}, {NULL, NULL}};
-  class_new(L, class_name, methods, meta);
-  lua_pushcfunction(L, session_invoker);
-  lua_setfield(L, -2, "invoker");
-}
+static const luaL_Reg methods[] = {
+    {"invoke", invoker_invoke},   {"start", invoker_start},
+    {"stop", invoker_stop},       {"close", invoker_close},
+    {"pending", invoker_pending}, {NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", invoker_close}, {"__close", invoker_close}, {NULL, NULL}};
+static const class_info invoker_class = {class_name, methods, meta};

@@ -160,11 +160,7 @@ void jobs_drop(iotops_lua *state) {
   state->last_job = &state->jobs;
 }
 
-void open_jobs(lua_State *L) {
-  lua_pushcfunction(L, job_spawn);
-  lua_setfield(L, -2, "spawn");
-  lua_pushcfunction(L, job_on_start);
-  lua_setfield(L, -2, "on_start");
-  lua_pushcfunction(L, job_on_stop);
-  lua_setfield(L, -2, "on_stop");
-}
+const core_field job_fields[] = {{"spawn", job_spawn, false},
+                                 {"on_start", job_on_start, false},
+                                 {"on_stop", job_on_stop, false},
+                                 {0}};

@@ -161,10 +161,9 @@ static int json_mark_array(lua_State *L) {
 void open_json(lua_State *L) {
   lua_newtable(L);
   anchor(L, &json_array_key);
-  lua_pushcfunction(L, json_encode);
-  lua_setfield(L, -2, "json_encode");
-  lua_pushcfunction(L, json_decode);
-  lua_setfield(L, -2, "json_decode");
-  lua_pushcfunction(L, json_mark_array);
-  lua_setfield(L, -2, "json_array");
 }
+
+const core_field json_fields[] = {{"json_encode", json_encode, false},
+                                  {"json_decode", json_decode, false},
+                                  {"json_array", json_mark_array, false},
+                                  {0}};

@@ -6,6 +6,7 @@
 #include "store.h"
 
 static const char class_name[] = "iotops.core_lock";
+static const class_info lock_class;
 
 enum { ON_LOST = 1, STORE, VALUES = STORE }; /* user values */
 
@@ -261,7 +262,7 @@ static int core_lock(lua_State *L) {
   check_options(L, 2, names);
   lua_lock *made = lua_newuserdatauv(L, sizeof *made, VALUES);
   *made = (lua_lock){.state = store->state};
-  luaL_setmetatable(L, class_name);
+  class_set(L, &lock_class);
   if (lua_getfield(L, 2, "on_lost") != LUA_TNIL)
     luaL_checktype(L, -1, LUA_TFUNCTION);
   lua_setiuservalue(L, 3, ON_LOST);
@@ -281,19 +282,17 @@ static int core_lock(lua_State *L) {
   return 1;
 }
 
-void open_locks(lua_State *L) {
-  static const luaL_Reg methods[] = {{"try", lock_try},
-                                     {"acquire", lock_acquire},
-                                     {"cancel", lock_cancel},
-                                     {"release", lock_release},
-                                     {"get_holder", lock_get_holder},
-                                     {"token", lock_token},
-                                     {"holder_name", lock_holder_name},
-                                     {"close", lock_close},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", lock_close}, {"__close", lock_close}, {NULL, NULL}};
-  class_new(L, class_name, methods, meta);
-  lua_pushcfunction(L, core_lock);
-  lua_setfield(L, -2, "lock");
-}
+static const luaL_Reg methods[] = {{"try", lock_try},
+                                   {"acquire", lock_acquire},
+                                   {"cancel", lock_cancel},
+                                   {"release", lock_release},
+                                   {"get_holder", lock_get_holder},
+                                   {"token", lock_token},
+                                   {"holder_name", lock_holder_name},
+                                   {"close", lock_close},
+                                   {NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", lock_close}, {"__close", lock_close}, {NULL, NULL}};
+static const class_info lock_class = {class_name, methods, meta};
+
+const core_field lock_fields[] = {{"lock", core_lock, false}, {0}};

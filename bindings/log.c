@@ -77,7 +77,7 @@ static int log_level(lua_State *L) {
   return 0;
 }
 
-void open_logs(lua_State *L) {
+static int make_log(lua_State *L) {
   lua_createtable(L, 0, 6);
   for (int level = IOTOPS_LOG_TRACE; level < IOTOPS_LOG_OFF; level++) {
     lua_pushinteger(L, level);
@@ -86,5 +86,7 @@ void open_logs(lua_State *L) {
   }
   lua_pushcfunction(L, log_level);
   lua_setfield(L, -2, "level");
-  lua_setfield(L, -2, "log");
+  return 1;
 }
+
+const core_field log_fields[] = {{"log", make_log, true}, {0}};

@@ -348,9 +348,41 @@ static int core_on_main_thread(lua_State *L) {
   return status == LUA_OK ? 1 : lua_error(L);
 }
 
-void open_luv(lua_State *L) {
-  lua_pushcfunction(L, core_on_main_thread);
-  lua_setfield(L, -2, "on_main_thread");
-  lua_pushcfunction(L, core_embed_luv);
-  lua_setfield(L, -2, "embed_luv");
+/*
+** package.preload.luv, once: the Lua half finds the module as `require` would
+** and embeds it.  Upvalue 1: what was preloaded before.
+*/
+static int load_luv(lua_State *L) {
+  lua_settop(L, 1);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_setfield(L, -2, "luv");
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "iotops.luv");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "load");
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 1);
+  return 1;
 }
+
+/* watch_luv(): embeds luv, now or at its first `require`. */
+static int core_watch_luv(lua_State *L) {
+  lua_settop(L, 0);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, "luv") == LUA_TTABLE) {
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    return core_embed_luv(L);
+  }
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_getfield(L, -1, "luv");
+  lua_pushcclosure(L, load_luv, 1);
+  lua_setfield(L, -2, "luv");
+  return 0;
+}
+
+const core_field luv_fields[] = {{"on_main_thread", core_on_main_thread, false},
+                                 {"embed_luv", core_embed_luv, false},
+                                 {"watch_luv", core_watch_luv, false},
+                                 {0}};

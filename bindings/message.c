@@ -7,10 +7,15 @@
 #include "options.h"
 
 static const char telemetry_class[] = "iotops.message";
+static const class_info telemetry_info;
 static const char request_class[] = "iotops.request";
+static const class_info request_info;
 static const char response_class[] = "iotops.response";
+static const class_info response_info;
 static const char user_data_class[] = "iotops.user_data";
+static const class_info user_data_info;
 static const char hold_class[] = "iotops.hold";
+static const class_info hold_info;
 
 /* ------------------------------------------------------------- tables -- */
 
@@ -52,7 +57,7 @@ static void set_user_data(lua_State *L, const iotops_user_property *pairs,
     lua_rawseti(L, -2, 2);
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
-  luaL_setmetatable(L, user_data_class);
+  class_set(L, &user_data_info);
   lua_setfield(L, -2, "user_data");
 }
 
@@ -86,7 +91,7 @@ void push_telemetry(lua_State *L, const iotops_telemetry *telemetry) {
   set_boolean(L, "dup", telemetry->dup);
   if (telemetry->packet_id != 0)
     set_integer(L, "packet_id", telemetry->packet_id);
-  luaL_setmetatable(L, telemetry_class);
+  class_set(L, &telemetry_info);
 }
 
 void push_request(lua_State *L, const iotops_request_view *view) {
@@ -105,7 +110,7 @@ void push_request(lua_State *L, const iotops_request_view *view) {
     set_correlation(L, view->correlation_id);
   if (view->packet_id != 0)
     set_integer(L, "packet_id", view->packet_id);
-  luaL_setmetatable(L, request_class);
+  class_set(L, &request_info);
 }
 
 void push_response(lua_State *L, const iotops_response *response) {
@@ -120,7 +125,7 @@ void push_response(lua_State *L, const iotops_response *response) {
   set_timestamp(L, response->timestamp);
   if (response->correlation_id != NULL)
     set_correlation(L, response->correlation_id);
-  luaL_setmetatable(L, response_class);
+  class_set(L, &response_info);
 }
 
 /* user_data.name: the value of the last pair of that name. */
@@ -228,7 +233,7 @@ static int message_hold(lua_State *L) {
   hold *held = lua_newuserdatauv(L, sizeof *held, 0);
   *held = (hold){
       .state = own->state, .client = own->client, .delivery = own->subject};
-  luaL_setmetatable(L, hold_class);
+  class_set(L, &hold_info);
   held->next = own->state->holds;
   if (held->next != NULL)
     held->next->previous = held;
@@ -267,26 +272,31 @@ void holds_abandon(iotops_lua *state, const iotops_mqtt_client *client) {
 
 /* ------------------------------------------------------------- module -- */
 
-void open_messages(lua_State *L) {
-  static const luaL_Reg message[] = {{"hold", message_hold},
-                                     {"cloud_event", message_cloud_event},
-                                     {NULL, NULL}};
-  static const luaL_Reg request[] = {{"is_cancelled", request_is_cancelled},
-                                     {"respond", request_respond},
-                                     {"drop", request_drop},
-                                     {"cloud_event", message_cloud_event},
-                                     {NULL, NULL}};
-  static const luaL_Reg response[] = {
-      {"application_error", response_application_error},
-      {"cloud_event", message_cloud_event},
-      {NULL, NULL}};
-  static const luaL_Reg user_data[] = {{"__index", user_data_index},
-                                       {NULL, NULL}};
-  static const luaL_Reg held[] = {{"ack", hold_ack}, {NULL, NULL}};
-  static const luaL_Reg held_meta[] = {{"__gc", hold_gc}, {NULL, NULL}};
-  class_new(L, telemetry_class, message, NULL);
-  class_new(L, request_class, request, NULL);
-  class_new(L, response_class, response, NULL);
-  class_new(L, user_data_class, NULL, user_data);
-  class_new(L, hold_class, held, held_meta);
-}
+static const luaL_Reg telemetry_methods[] = {
+    {"hold", message_hold}, {"cloud_event", message_cloud_event}, {NULL, NULL}};
+static const class_info telemetry_info = {telemetry_class, telemetry_methods,
+                                          NULL};
+
+static const luaL_Reg request_methods[] = {
+    {"is_cancelled", request_is_cancelled},
+    {"respond", request_respond},
+    {"drop", request_drop},
+    {"cloud_event", message_cloud_event},
+    {NULL, NULL}};
+static const class_info request_info = {request_class, request_methods, NULL};
+
+static const luaL_Reg response_methods[] = {
+    {"application_error", response_application_error},
+    {"cloud_event", message_cloud_event},
+    {NULL, NULL}};
+static const class_info response_info = {response_class, response_methods,
+                                         NULL};
+
+static const luaL_Reg user_data_meta[] = {{"__index", user_data_index},
+                                          {NULL, NULL}};
+static const class_info user_data_info = {user_data_class, NULL,
+                                          user_data_meta};
+
+static const luaL_Reg hold_methods[] = {{"ack", hold_ack}, {NULL, NULL}};
+static const luaL_Reg hold_meta[] = {{"__gc", hold_gc}, {NULL, NULL}};
+static const class_info hold_info = {hold_class, hold_methods, hold_meta};

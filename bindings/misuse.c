@@ -5,9 +5,10 @@
 
 /* Files of ours through which a script's mistake gets to the core. */
 static bool is_ours(const char *source) {
-  static const char *const files[] = {"iotops/init.lua", "iotops/default.lua",
-                                      "iotops/retry.lua",
-                                      "iotops/short_forms.lua"};
+  static const char *const files[] = {
+      "iotops/init.lua",  "iotops/sessions.lua",     "iotops/setup.lua",
+      "iotops/calls.lua", "iotops/declarations.lua", "iotops/services.lua",
+      "iotops/retry.lua", "iotops/pattern.lua"};
   size_t size = strlen(source);
   for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
     size_t tail = strlen(files[i]);
@@ -44,7 +45,4 @@ static int core_misuse(lua_State *L) {
   return misuse(L, "%s", luaL_checkstring(L, 1));
 }
 
-void open_misuse(lua_State *L) {
-  lua_pushcfunction(L, core_misuse);
-  lua_setfield(L, -2, "misuse");
-}
+const core_field misuse_fields[] = {{"misuse", core_misuse, false}, {0}};

@@ -12,7 +12,9 @@
 #include "store.h"
 
 static const char class_name[] = "iotops.observation";
+static const class_info observation_class;
 static const char ack_class[] = "iotops.change_ack";
+static const class_info change_ack_class;
 
 typedef struct queued { /* what is to be handled; a copy */
   struct queued *next;
@@ -162,7 +164,7 @@ static void push_change(lua_State *L, queued *one, bool manual_ack) {
     return;
   iotops_store_change **held = lua_newuserdatauv(L, sizeof *held, 1);
   *held = NULL;
-  luaL_setmetatable(L, ack_class);
+  class_set(L, &change_ack_class);
   lua_pushvalue(L, 1); /* keeps observation, store and session */
   lua_setiuservalue(L, -2, 1);
   lua_pushcclosure(L, acknowledge, 1);
@@ -260,7 +262,7 @@ static int push_observation(lua_State *L, const wait *begun) {
 static observation *new_observation(lua_State *L, iotops_lua *state) {
   observation **slot = lua_newuserdatauv(L, sizeof *slot, VALUES);
   *slot = NULL;
-  luaL_setmetatable(L, class_name);
+  class_set(L, &observation_class);
   observation *made = iotops_zalloc(state->context, sizeof *made);
   if (made == NULL) {
     luaL_error(L, "out of memory");
@@ -276,7 +278,7 @@ static observation *new_observation(lua_State *L, iotops_lua *state) {
 }
 
 /* observe(key, [options,] handler) */
-static int store_observe(lua_State *L) {
+int store_observe(lua_State *L) {
   static const char *const names[] = {"timeout", "manual_ack", "on_end", NULL};
   lua_store *store = check_store(L, 1);
   iotops_text key;
@@ -369,13 +371,10 @@ static int observation_gc(lua_State *L) {
   return 0;
 }
 
-void open_observations(lua_State *L) {
-  static const luaL_Reg methods[] = {{"unobserve", observation_unobserve},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", observation_gc}, {NULL, NULL}};
-  static const luaL_Reg ack_meta[] = {{"__gc", ack_gc}, {NULL, NULL}};
-  class_new(L, class_name, methods, meta);
-  class_new(L, ack_class, NULL, ack_meta);
-  lua_pushcfunction(L, store_observe);
-  lua_setfield(L, -2, "observe");
-}
+static const luaL_Reg methods[] = {{"unobserve", observation_unobserve},
+                                   {NULL, NULL}};
+static const luaL_Reg meta[] = {{"__gc", observation_gc}, {NULL, NULL}};
+static const class_info observation_class = {class_name, methods, meta};
+
+static const luaL_Reg ack_meta[] = {{"__gc", ack_gc}, {NULL, NULL}};
+static const class_info change_ack_class = {ack_class, NULL, ack_meta};

@@ -178,7 +178,9 @@ int read_payload(lua_State *L, iotops_format format, int serializer,
   return 0;
 }
 
-void open_payloads(lua_State *L) {
+static int make_any(lua_State *L) {
   push_any(L);
-  lua_setfield(L, -2, "any");
+  return 1;
 }
+
+const core_field payload_fields[] = {{"any", make_any, true}, {0}};

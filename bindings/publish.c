@@ -138,7 +138,7 @@ static void check_list(lua_State *L, size_t count) {
 ** publish(message) or publish(list): hands everything to the client at once,
 ** in this order, then waits for the acknowledgements.
 */
-static int session_publish(lua_State *L) {
+int publish_messages(lua_State *L) {
   iotops_mqtt_client *client = check_client(L, 1);
   iotops_error err;
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -179,11 +179,4 @@ static int session_publish(lua_State *L) {
   waiting->user = all;
   waiting->cancel = give_up;
   return wait_yield(L, waiting, NULL);
-}
-
-void open_publishes(lua_State *L) {
-  lua_getfield(L, -1, "session_methods");
-  lua_pushcfunction(L, session_publish);
-  lua_setfield(L, -2, "publish");
-  lua_pop(L, 1);
 }

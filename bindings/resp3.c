@@ -125,9 +125,11 @@ static int resp3_encode(lua_State *L) {
   return 1;
 }
 
-void open_resp3(lua_State *L) {
+static int make_resp3(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"decode", resp3_decode}, {"encode", resp3_encode}, {NULL, NULL}};
   luaL_newlib(L, functions);
-  lua_setfield(L, -2, "resp3");
+  return 1;
 }
+
+const core_field resp3_fields[] = {{"resp3", make_resp3, true}, {0}};

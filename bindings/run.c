@@ -124,9 +124,5 @@ static int core_stop(lua_State *L) {
   return 0;
 }
 
-void open_runs(lua_State *L) {
-  lua_pushcfunction(L, core_run);
-  lua_setfield(L, -2, "run");
-  lua_pushcfunction(L, core_stop);
-  lua_setfield(L, -2, "stop");
-}
+const core_field run_fields[] = {
+    {"run", core_run, false}, {"stop", core_stop, false}, {0}};

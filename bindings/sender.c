@@ -8,6 +8,7 @@
 #include "session.h"
 
 static const char class_name[] = "iotops.sender";
+static const class_info sender_class;
 
 /* User values: 1 the serializer, 2 the session. */
 typedef struct sender {
@@ -24,7 +25,7 @@ static const char *const send_options[] = {"expiry",      "qos",       "retain",
                                            "persist",     "user_data", "tokens",
                                            "cloud_event", NULL};
 
-static int session_sender(lua_State *L) {
+int new_sender(lua_State *L) {
   iotops_mqtt_client *client = check_client(L, 1);
   iotops_telemetry_sender_options options =
       IOTOPS_TELEMETRY_SENDER_OPTIONS_INIT;
@@ -35,7 +36,7 @@ static int session_sender(lua_State *L) {
   check_options(L, 2, sender_options);
   sender *made = lua_newuserdatauv(L, sizeof *made, 2);
   *made = (sender){.client = client};
-  luaL_setmetatable(L, class_name);
+  class_set(L, &sender_class);
   lua_getfield(L, 2, "serializer");
   made->format = check_serializer(L, -1);
   lua_setiuservalue(L, 3, 1);
@@ -136,14 +137,10 @@ static int sender_close(lua_State *L) {
   return 0;
 }
 
-void open_senders(lua_State *L) {
-  static const luaL_Reg methods[] = {{"send", sender_send},
-                                     {"pending", sender_pending},
-                                     {"close", sender_close},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", sender_close}, {"__close", sender_close}, {NULL, NULL}};
-  class_new(L, class_name, methods, meta);
-  lua_pushcfunction(L, session_sender);
-  lua_setfield(L, -2, "sender");
-}
+static const luaL_Reg methods[] = {{"send", sender_send},
+                                   {"pending", sender_pending},
+                                   {"close", sender_close},
+                                   {NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", sender_close}, {"__close", sender_close}, {NULL, NULL}};
+static const class_info sender_class = {class_name, methods, meta};

@@ -10,6 +10,7 @@
 #include "session_record.h"
 
 static const char class_name[] = "iotops.session";
+static const class_info session_class;
 
 static lua_session *check_session(lua_State *L, int index) {
   return luaL_checkudata(L, index, class_name);
@@ -96,7 +97,7 @@ static lua_session *new_session(lua_State *L, iotops_lua *state) {
   made->observer.connected = client_connected;
   made->observer.ended = client_ended;
   made->observer.user = made;
-  luaL_setmetatable(L, class_name);
+  class_set(L, &session_class);
   return made;
 }
 
@@ -375,25 +376,27 @@ static int session_tostring(lua_State *L) {
   return 1;
 }
 
-void open_sessions(lua_State *L) {
-  static const luaL_Reg methods[] = {{"client_id", session_client_id},
-                                     {"is_connected", session_is_connected},
-                                     {"wait", session_wait},
-                                     {"exit", session_exit},
-                                     {"detach", session_detach},
-                                     {"state", session_state},
-                                     {"metrics", session_metrics},
-                                     {"error", session_error},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", session_close}, {"__tostring", session_tostring}, {NULL, NULL}};
-  class_new(L, class_name, methods, meta);
-  lua_pushcfunction(L, core_session);
-  lua_setfield(L, -2, "session");
-  lua_pushcfunction(L, core_client);
-  lua_setfield(L, -2, "client");
-  luaL_getmetatable(L, class_name);
+/* The constructors of envoys take a session first: they are its methods. */
+static const luaL_Reg methods[] = {
+    {"client_id", session_client_id}, {"is_connected", session_is_connected},
+    {"wait", session_wait},           {"exit", session_exit},
+    {"detach", session_detach},       {"state", session_state},
+    {"metrics", session_metrics},     {"error", session_error},
+    {"publish", publish_messages},    {"sender", new_sender},
+    {"receiver", new_receiver},       {"invoker", new_invoker},
+    {"executor", new_executor},       {NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", session_close}, {"__tostring", session_tostring}, {NULL, NULL}};
+static const class_info session_class = {class_name, methods, meta};
+
+static int make_session_methods(lua_State *L) {
+  class_push(L, &session_class);
   lua_getfield(L, -1, "__index");
-  lua_setfield(L, -3, "session_methods");
-  lua_pop(L, 1);
+  return 1;
 }
+
+const core_field session_fields[] = {
+    {"session", core_session, false},
+    {"client", core_client, false},
+    {"session_methods", make_session_methods, true},
+    {0}};

@@ -20,6 +20,13 @@ bool is_queue_full(const iotops_error *err);
 int wait_for_room(lua_State *L, iotops_mqtt_client *client,
                   lua_KFunction k) LUA_MAY_RAISE;
 
+/* Methods of a session that are elsewhere: the constructors of its envoys. */
+int publish_messages(lua_State *L) LUA_MAY_RAISE;
+int new_sender(lua_State *L) LUA_MAY_RAISE;
+int new_invoker(lua_State *L) LUA_MAY_RAISE;
+int new_receiver(lua_State *L) LUA_MAY_RAISE;
+int new_executor(lua_State *L) LUA_MAY_RAISE;
+
 /* Stops watching `client`; NULL: all clients. */
 void rooms_close(iotops_lua *state, const iotops_mqtt_client *client);
 

@@ -8,7 +8,9 @@
 #include "session.h"
 
 static const char store_class[] = "iotops.state_store";
+static const class_info store_info;
 static const char scan_class[] = "iotops.scan";
+static const class_info scan_info;
 
 const char *const timeout_option[] = {"timeout", NULL};
 
@@ -240,7 +242,7 @@ static int store_scan(lua_State *L) {
   lua_settop(L, 2);
   scan *made = lua_newuserdatauv(L, sizeof *made, 1);
   *made = (scan){.handle = NULL};
-  luaL_setmetatable(L, scan_class);
+  class_set(L, &scan_info);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   if (iotops_store_scan_new(store->handle, pattern, &made->handle, &err) != 0)
@@ -322,7 +324,7 @@ static int core_state_store(lua_State *L) {
   }
   lua_store *made = lua_newuserdatauv(L, sizeof *made, 1);
   *made = (lua_store){.state = state};
-  luaL_setmetatable(L, store_class);
+  class_set(L, &store_info);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   if (state->embedder.state_store != NULL && client == state->embedder.client &&
@@ -336,24 +338,29 @@ static int core_state_store(lua_State *L) {
   return 1;
 }
 
-void open_stores(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"get", store_get},     {"set", store_set},
-      {"del", store_del},     {"vdel", store_vdel},
-      {"scan", store_scan},   {"client_id", store_client_id},
-      {"close", store_close}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", store_close}, {"__close", store_close}, {NULL, NULL}};
-  static const luaL_Reg scan_methods[] = {{"next", scan_next}, {NULL, NULL}};
-  static const luaL_Reg scan_meta[] = {{"__gc", scan_gc}, {NULL, NULL}};
-  class_new(L, scan_class, scan_methods, scan_meta);
-  class_new(L, store_class, methods, meta);
-  lua_pushcfunction(L, core_state_store);
-  lua_setfield(L, -2, "state_store");
-  luaL_getmetatable(L, store_class);
+static const luaL_Reg methods[] = {{"get", store_get},
+                                   {"set", store_set},
+                                   {"del", store_del},
+                                   {"vdel", store_vdel},
+                                   {"scan", store_scan},
+                                   {"observe", store_observe},
+                                   {"close", store_close},
+                                   {"client_id", store_client_id},
+                                   {NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", store_close}, {"__close", store_close}, {NULL, NULL}};
+static const class_info store_info = {store_class, methods, meta};
+
+static const luaL_Reg scan_methods[] = {{"next", scan_next}, {NULL, NULL}};
+static const luaL_Reg scan_meta[] = {{"__gc", scan_gc}, {NULL, NULL}};
+static const class_info scan_info = {scan_class, scan_methods, scan_meta};
+
+static int make_store_methods(lua_State *L) {
+  class_push(L, &store_info);
   lua_getfield(L, -1, "__index");
-  open_observations(L);
-  lua_setfield(L, -3, "store_methods");
-  lua_pop(L, 1);
-  open_locks(L);
+  return 1;
 }
+
+const core_field store_fields[] = {{"state_store", core_state_store, false},
+                                   {"store_methods", make_store_methods, true},
+                                   {0}};

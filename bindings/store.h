@@ -56,10 +56,7 @@ void push_version(lua_State *L, const iotops_hlc *version) LUA_MAY_RAISE;
 void store_answered(void *user, const iotops_store_result *result,
                     const iotops_error *err);
 
-/* Adds `observe` to the table of the store's methods at the top. */
-void open_observations(lua_State *L);
-
-/* Adds its functions to the table at the top. */
-void open_locks(lua_State *L);
+/* store:observe(key, options, handler); observation.c. */
+int store_observe(lua_State *L) LUA_MAY_RAISE;
 
 #endif

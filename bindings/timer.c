@@ -20,6 +20,7 @@ struct timer { /* a userdata; its user value is the function */
 };
 
 static const char class_name[] = "iotops.timer";
+static const class_info timer_class;
 static const double longest_s = 1e11;
 
 static uint64_t check_delay(lua_State *L, int index) {
@@ -116,7 +117,7 @@ static int new_timer(lua_State *L, bool repeats) {
   *made = (timer){.state = state, .delay_ms = delay_ms, .repeats = repeats};
   made->clock.fire = timer_fired;
   made->clock.user = made;
-  luaL_setmetatable(L, class_name);
+  class_set(L, &timer_class);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 1);
   if (state->quiet)
@@ -205,15 +206,12 @@ static int timer_sleep(lua_State *L) {
   return wait_yield(L, sleeping, NULL);
 }
 
-void open_timers(lua_State *L) {
-  static const luaL_Reg methods[] = {{"cancel", timer_cancel}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", timer_gc}, {"__tostring", timer_tostring}, {NULL, NULL}};
-  class_new(L, class_name, methods, meta);
-  lua_pushcfunction(L, timer_after);
-  lua_setfield(L, -2, "after");
-  lua_pushcfunction(L, timer_every);
-  lua_setfield(L, -2, "every");
-  lua_pushcfunction(L, timer_sleep);
-  lua_setfield(L, -2, "sleep");
-}
+static const luaL_Reg methods[] = {{"cancel", timer_cancel}, {NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", timer_gc}, {"__tostring", timer_tostring}, {NULL, NULL}};
+static const class_info timer_class = {class_name, methods, meta};
+
+const core_field timer_fields[] = {{"after", timer_after, false},
+                                   {"every", timer_every, false},
+                                   {"sleep", timer_sleep, false},
+                                   {0}};

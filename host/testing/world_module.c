@@ -8,6 +8,7 @@
 #include "testing/world.h"
 
 static const char class_name[] = "iotops.world";
+static const class_info world_class;
 
 static world *check_world(lua_State *L) {
   world *self = luaL_checkudata(L, 1, class_name);
@@ -488,7 +489,7 @@ static int world_new(lua_State *L) {
   iotops_error err;
   world *made = lua_newuserdatauv(L, sizeof *made, 0);
   memset(made, 0, sizeof *made);
-  luaL_setmetatable(L, class_name);
+  class_set(L, &world_class);
   if (world_open(made, begins_ms, &err) != 0)
     return fail(L, &err);
   return 1;
@@ -511,36 +512,37 @@ static int filter_is_valid(lua_State *L) {
   return 1;
 }
 
+static const luaL_Reg methods[] = {{"host", world_host_new},
+                                   {"variable", world_variable_set},
+                                   {"add", world_add},
+                                   {"look", world_look},
+                                   {"script", world_script},
+                                   {"stop", world_stop},
+                                   {"publish", world_publish},
+                                   {"message", world_message},
+                                   {"count", world_message_count},
+                                   {"delivery", world_delivery},
+                                   {"subscriptions", world_subscriptions},
+                                   {"connect", world_connect},
+                                   {"refuse", world_refuse},
+                                   {"settle", world_settle_now},
+                                   {"step", world_step_on},
+                                   {"now", world_now},
+                                   {"log", world_log},
+                                   {"peer", world_peer_new},
+                                   {"call", world_call},
+                                   {"take", world_take},
+                                   {"close", world_end},
+                                   {NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", world_end}, {"__close", world_end}, {NULL, NULL}};
+static const class_info world_class = {class_name, methods, meta};
+
 int luaopen_iotops_world(lua_State *L) {
-  static const luaL_Reg methods[] = {{"host", world_host_new},
-                                     {"variable", world_variable_set},
-                                     {"add", world_add},
-                                     {"look", world_look},
-                                     {"script", world_script},
-                                     {"stop", world_stop},
-                                     {"publish", world_publish},
-                                     {"message", world_message},
-                                     {"count", world_message_count},
-                                     {"delivery", world_delivery},
-                                     {"subscriptions", world_subscriptions},
-                                     {"connect", world_connect},
-                                     {"refuse", world_refuse},
-                                     {"settle", world_settle_now},
-                                     {"step", world_step_on},
-                                     {"now", world_now},
-                                     {"log", world_log},
-                                     {"peer", world_peer_new},
-                                     {"call", world_call},
-                                     {"take", world_take},
-                                     {"close", world_end},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", world_end}, {"__close", world_end}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"new", world_new},
                                        {"matches", topic_matches},
                                        {"is_filter", filter_is_valid},
                                        {NULL, NULL}};
-  class_new(L, class_name, methods, meta);
   luaL_newlib(L, functions);
   return 1;
 }

@@ -1,12 +1,12 @@
---- Notices when a script opens luv, whose loop is then run along with ours:
---- its callbacks may wait, and an error in one ends nothing but itself.
+--- Opens luv for a script; its loop is then run along with ours: its callbacks
+--- may wait, and an error in one ends nothing but itself.
 
 local core = require "iotops.core"
 
 local luv = {}
 
--- What `require` would do if nothing were preloaded.
-local function load(name)
+-- What `require` would do if this were not preloaded.
+local function find(name)
   local tried = {}
   for _, search in ipairs(package.searchers) do
     local loader, where = search(name)
@@ -20,20 +20,13 @@ local function load(name)
     table.concat(tried)), 3)
 end
 
---- Embeds luv, now or at its first `require`.
-function luv.watch()
-  local loaded = package.loaded.luv
-  if type(loaded) == "table" then
-    core.embed_luv(loaded)
-    return
-  end
-  local preloaded = package.preload.luv
-  package.preload.luv = function(name)
-    package.preload.luv = preloaded
-    local module = load(name)
-    core.embed_luv(module)
-    return module
-  end
+--- The module, embedded.
+---@param name string
+---@return table
+function luv.load(name)
+  local module = find(name)
+  core.embed_luv(module)
+  return module
 end
 
 return luv

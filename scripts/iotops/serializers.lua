@@ -1,11 +1,10 @@
 --- The formats of payloads that need no code of a script.
 
 local core = require "iotops.core"
-
-local serializers = {}
+local iotops = require "iotops"
 
 ---@class iotops.Json: iotops.Serializer
-serializers.json = {
+iotops.json = {
   format = "json",
   --- Text of a value; 64-bit integers are exact.
   ---@type fun(value: any): string|nil, iotops.Error?
@@ -20,10 +19,8 @@ serializers.json = {
 
 --- Bytes as they are.
 ---@type iotops.Serializer
-serializers.raw = { format = "raw" }
+iotops.raw = { format = "raw" }
 
 --- No payload.
 ---@type iotops.Serializer
-serializers.empty = { format = "empty" }
-
-return serializers
+iotops.empty = { format = "empty" }

@@ -3,6 +3,85 @@
 
 -- luacheck: ignore 212 241 631
 
+-- ---------------------------------------------------------------- module --
+-- What of the module is in C; the rest is annotated where it is defined.
+
+---@class iotops
+---@field version string
+---@field null lightuserdata JSON's null, the same value as `cjson.null`
+---@field any lightuserdata as the value of a token: leaves the token open
+---@field log iotops.Log
+---@field resp3 {decode: (fun(bytes: string): any), encode: fun(value: any): string}
+---@field clock iotops.Clock which of two versions or tokens is older, and what is in one
+local iotops = {}
+
+--- Waits `seconds`.
+---@param seconds number
+function iotops.sleep(seconds) end
+
+--- Calls `run` once, in `seconds`.
+---@param seconds number
+---@param run fun()
+---@return iotops.Timer
+function iotops.after(seconds, run) end
+
+--- Calls `run` every `seconds`; a tick that finds the last call unfinished is
+--- left out.
+---@param seconds number
+---@param run fun()
+---@return iotops.Timer
+function iotops.every(seconds, run) end
+
+--- Unix time in seconds, to the millisecond.
+---@return number
+function iotops.now() end
+
+--- The hybrid logical clock of the process, as text.
+---@return string
+function iotops.hlc() end
+
+--- Runs a function soon, in a coroutine of its own that may wait.
+---@param run fun(...: any)
+---@param ... any
+function iotops.spawn(run, ...) end
+
+--- Runs a function once the script is loaded and serves.
+---@param run fun()
+function iotops.on_start(run) end
+
+--- Runs a function when the script is to stop: `reason` is "stop", or "reload"
+--- when a new version of it takes over.  What is in hand has until the drain
+--- time to end.
+---@param run fun(reason: "stop"|"reload")
+function iotops.on_stop(run) end
+
+--- Says, once and in the main chunk, how the script's state passes to its next
+--- version: `save` gives it as plain data and changes nothing; `restore` of the
+--- next version takes that, and the `version` that it was saved with, before
+--- any message.  Neither may wait.  Under a plain Lua neither is called.
+---@param handoff iotops.Handoff
+function iotops.handoff(handoff) end
+
+--- An event that coroutines wait for.
+---@return iotops.Event
+function iotops.event() end
+
+--- Runs the loop of a plain Lua until `iotops.stop()`, SIGINT or SIGTERM; then
+--- ends what is in hand and detaches.  In the host it returns at once.
+function iotops.run() end
+
+--- Ends `iotops.run()`.
+function iotops.stop() end
+
+--- An error object, for handlers and serializers of your own.
+---@param fields {kind: iotops.ErrorKind?, message: string, [string]: any}
+---@return iotops.Error
+function iotops.error(fields) end
+
+---@param value any
+---@return boolean
+function iotops.is_error(value) end
+
 -- --------------------------------------------------------------- errors --
 
 ---@alias iotops.ErrorKind
