@@ -210,6 +210,14 @@ PEER := $(BUILD)/tests/faults/peer
 $(PEER): $(BUILD)/tests/faults/peer.o $(BUILD)/libiotops.a
 	$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
+# Libraries that run out of memory, under an allocator that tells them apart.
+LIBRARY_MEMORY := $(BUILD)/tests/faults/library_memory
+$(LIBRARY_MEMORY).o: EXTRA_CFLAGS = $(LUA_CFLAGS)
+$(LIBRARY_MEMORY): $(LIBRARY_MEMORY).o $(BUILD)/tests/faults/fail_library.o \
+  $(BUILD)/tests/faults/little_broker.o $(BINDING_OBJECTS) $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -ldl -o $@
+
 # Random histories, each program with the simulated world.
 MODELS := $(BUILD)/tests/model/acks $(BUILD)/tests/model/simulate \
   $(BUILD)/tests/model/starve
@@ -307,7 +315,8 @@ demo-now:
 	@$(LUA_ENVIRONMENT) $(LUA) scripts/samples/demo/run.lua $(BUILD)/iotops
 
 test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
-	$(build) all unit replays models $(PEER) $(BUILD)/metl $(BUILD)/metl-faulty
+	$(build) all unit replays models $(PEER) $(BUILD)/metl $(BUILD)/metl-faulty \
+	  $(if $(SANITIZE),,$(LIBRARY_MEMORY))
 	$(again) test-now
 
 test-now:
@@ -344,7 +353,8 @@ simulate: deps-test ## sessions in random trouble: SEEDS=10000
 	@$(BUILD)/tests/model/simulate $(or $(SEEDS),10000)
 
 soak: deps-test ## kill and restart everything, ROUNDS=1000 times
-	$(build) all $(PEER)
+	$(build) all $(PEER) $(LIBRARY_MEMORY)
+	@$(LIBRARY_MEMORY)
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' \
 	  ROUNDS='$(or $(ROUNDS),1000)' $(LUA) tests/faults/run.lua soak
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' $(LUA) tests/faults/rivals.lua 60

@@ -133,6 +133,14 @@ local function programs()
       read = read_summary,
     }
   end
+  if (os.getenv("SANITIZE") or "") == "" then -- both want to be malloc
+    list[#list + 1] = {
+      name = "libraries short of memory",
+      command = { build .. "/tests/faults/library_memory", "150" },
+      seconds = 60,
+      read = read_summary,
+    }
+  end
   for _, what in ipairs { "replay", "planted" } do
     list[#list + 1] = {
       name = "fuzz " .. what,

@@ -40,8 +40,16 @@ static outbox_op *of_packet(id_node *node) {
               : NULL;
 }
 
+static void set_unwritten(outbox *outbox, outbox_op *op, bool unwritten) {
+  if (op->unwritten == unwritten)
+    return;
+  op->unwritten = unwritten;
+  outbox->unwritten += unwritten ? 1 : (size_t)-1;
+}
+
 /* QoS 0 has a packet id too, but no answer comes for it. */
 static void forget_packet(outbox *outbox, outbox_op *op) {
+  set_unwritten(outbox, op, false);
   if (op->packet_id != 0)
     id_map_remove(&outbox->packets, op->packet_id);
   op->packet_id = 0;
@@ -147,6 +155,7 @@ void outbox_sent(outbox *outbox, outbox_op *op, uint16_t packet_id) {
     return; /* the message is kept: it may have to be sent again */
   }
   op->packet_id = packet_id;
+  set_unwritten(outbox, op, op->class == OUTBOX_QOS1);
   id_map_add(&outbox->packets, &op->by_packet, packet_id);
   iotops_free(outbox->context, op->message);
   op->message = NULL;
@@ -164,6 +173,15 @@ bool outbox_repeats(const outbox *outbox, uint16_t packet_id) {
   return ((const outbox_op *)((const char *)found -
                               offsetof(outbox_op, by_packet)))
       ->repeats;
+}
+
+bool outbox_wrote(outbox *outbox, uint16_t packet_id) {
+  outbox_op *op = of_packet(id_map_find(&outbox->packets, packet_id));
+
+  if (!op || op->kind != OUTBOX_PUBLISH)
+    return false;
+  set_unwritten(outbox, op, false);
+  return true;
 }
 
 outbox_op *outbox_answered(outbox *outbox, outbox_kind kind,
@@ -202,8 +220,11 @@ void outbox_lost(outbox *outbox) {
   static const outbox_class again[] = {OUTBOX_CONTROL, OUTBOX_QOS0};
 
   outbox->unplaced = NULL;
-  for (outbox_op *op = outbox->in_flight[OUTBOX_QOS1].first; op; op = op->next)
+  for (outbox_op *op = outbox->in_flight[OUTBOX_QOS1].first; op;
+       op = op->next) {
     op->repeats = true;
+    set_unwritten(outbox, op, true);
+  }
   for (size_t i = 0; i < sizeof again / sizeof *again; i++) {
     outbox_list *list = &outbox->in_flight[again[i]];
 

@@ -70,6 +70,7 @@ struct outbox_op {
   outbox_list followers;   /* subscribes that share this one's answer */
   uint16_t packet_id;
   bool repeats;    /* handed to the engine on an earlier connection */
+  bool unwritten;  /* QoS 1: the engine has not sent it on this connection */
   bool placed;     /* QoS 0: `end_at` is known */
   uint64_t end_at; /* QoS 0: count of written bytes at which it has left */
   outbox_end end;
@@ -88,6 +89,7 @@ typedef struct outbox {
   outbox_list ended;
   outbox_op *unplaced; /* borrowed; first of in_flight QoS 0 not placed */
   id_map ids, packets;
+  size_t unwritten; /* operations in flight that are */
   uint64_t last_id;
 } outbox;
 
@@ -134,6 +136,12 @@ bool outbox_repeats(const outbox *outbox, uint16_t packet_id);
 */
 outbox_op *outbox_answered(outbox *outbox, outbox_kind kind,
                            uint16_t packet_id);
+
+/*
+** The engine sent the publish with `packet_id`; false when it names none in
+** flight.
+*/
+bool outbox_wrote(outbox *outbox, uint16_t packet_id);
 
 /* The next QoS 0 packet's last byte is the `end_at`th. */
 void outbox_placed(outbox *outbox, uint64_t end_at);

@@ -151,7 +151,7 @@ void session_close_stream(iotops_session *session, bool graceful) {
   outbox_lost(&session->outbox);
   session->awaiting_pong = session->blocked = session->paused = false;
   session->disconnect_written = session->parting = false;
-  session->handed_on = 0;
+  session->handed_on = session->strangers = 0;
   if (session->connected)
     session->metrics.connected_ms +=
         iotops_mono_ms(context) - session->connected_at_ms;

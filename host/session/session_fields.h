@@ -73,7 +73,8 @@ struct iotops_session {
   bool blocked;          /* the stream takes no more for now */
   uint32_t excess_epoch; /* connection whose excess over receive_max was told */
   bool parting;          /* a last packet must still leave when closing */
-  size_t handed_on;      /* bytes given to the engine since it was pumped */
+  size_t strangers; /* publishes that only libmosquitto knows, unanswered */
+  size_t handed_on; /* bytes given to the engine since it was pumped */
   uint64_t last_write_ms;
   uint64_t connected_at_ms;
   bool awaiting_pong;

@@ -258,6 +258,7 @@ static void on_answer(iotops_session *session, packet_type type,
     ** answer; for an id that it does not know it does nothing.
     */
     if (type == PACKET_PUBACK) {
+      session->strangers -= session->strangers > 0;
       (void)packet_filter_tell_puback(&session->filter, reply->packet_id);
       session_flush_later(session);
     }

@@ -87,6 +87,8 @@ bool session_outgoing(void *user, const packet *packet, uint64_t end) {
     outbox_placed(&session->outbox, end);
     return false;
   }
+  if (!outbox_wrote(&session->outbox, publish_id(packet)))
+    session->strangers++;
   /*
   ** What a narrower window than the last connection's holds back, libmosquitto
   ** sends later as if for the first time.
@@ -221,6 +223,21 @@ lost:
   return false;
 }
 
+/*
+** Short of memory, libmosquitto leaves out what it is to send, or to send
+** again, and says nothing.  On the next connection it tries once more.
+*/
+static bool has_forgotten(const iotops_session *session) {
+  const outbox *outbox = &session->outbox;
+
+  return outbox->unwritten > 0 && session->connected && session->stream &&
+         !session->blocked && !has_backlog(session) && unheard(session) == 0 &&
+         !engine_wants_take(session->engine) &&
+         outbox->in_flight[OUTBOX_QOS1].count - outbox->unwritten +
+                 session->strangers <
+             session->limits.window;
+}
+
 void session_flush(iotops_task *task) {
   iotops_session *session = task->user;
   bool more = true;
@@ -228,6 +245,13 @@ void session_flush(iotops_task *task) {
   while (more && session->connected && session->stream)
     if (!flush_once(session, &more))
       return;
+  if (has_forgotten(session)) {
+    iotops_error err;
+
+    (void)iotops_error_memory(&err);
+    session_lost(session, &err, RECONNECT_RETRY, false);
+    return;
+  }
   if (!report_written(session))
     return;
   session_unpause(session);
