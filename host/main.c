@@ -28,6 +28,7 @@ static int command_version(int argc, char **argv) {
 static const command_entry commands[] = {
     {"run", command_run, "run scripts against the configured broker"},
     {"dev", command_dev, "run scripts against a private broker, for trying"},
+    {"test", command_test, "run the tests of scripts, without a broker"},
     {"send", command_send, "send one telemetry message"},
     {"invoke", command_invoke, "invoke a command and print its response"},
     {"watch", command_watch, "print the messages that match a filter"},

@@ -28,6 +28,9 @@ int command_watch(int argc, char **argv);
 int command_kv(int argc, char **argv);
 int command_lock(int argc, char **argv);
 int command_standin(int argc, char **argv);
+int command_check(int argc, char **argv);
+int command_test(int argc, char **argv);
+int command_replay(int argc, char **argv);
 
 /*
 ** Says what is wrong with the arguments of the command `name` and where help

@@ -177,10 +177,16 @@ static void look_at(host *host, const char *path, bool from_folder,
   script_consider(found, look);
 }
 
+static bool ends_with(const char *name, size_t size, const char *end) {
+  size_t end_size = strlen(end);
+  return size > end_size && strcmp(name + size - end_size, end) == 0;
+}
+
+/* The tests of a script are beside it and no script. */
 static int is_script_name(const struct dirent *entry) {
   size_t size = strlen(entry->d_name);
-  return entry->d_name[0] != '.' && size > 4 &&
-         strcmp(entry->d_name + size - 4, ".lua") == 0;
+  return entry->d_name[0] != '.' && ends_with(entry->d_name, size, ".lua") &&
+         !ends_with(entry->d_name, size, "_spec.lua");
 }
 
 static void look_into(host *host, const char *folder, script_look look) {
