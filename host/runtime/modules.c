@@ -73,15 +73,17 @@ void module_cache_free(module_cache *cache) {
   cache->modules = NULL;
 }
 
-void module_cache_preload(module_cache *cache, lua_State *L) {
-  for (size_t i = 0; i < embedded_module_count; i++) {
-    const char *name = embedded_modules[i].name;
-    if (strncmp(name, "iotops", 6) != 0 ||
-        strncmp(name, "iotops.testing", 14) == 0)
-      continue; /* a stand-in's or a test's: scripts have no use for it */
-    lua_pushlightuserdata(L, cache);
-    lua_pushinteger(L, (lua_Integer)i);
-    lua_pushcclosure(L, open_module, 2);
-    lua_setfield(L, -2, name);
-  }
+bool module_cache_push(module_cache *cache, lua_State *L, const char *name) {
+  /* Not a stand-in's nor a test's: scripts have no use for it. */
+  if (strncmp(name, "iotops", 6) != 0 ||
+      strncmp(name, "iotops.testing", 14) == 0)
+    return false;
+  for (size_t i = 0; i < embedded_module_count; i++)
+    if (strcmp(name, embedded_modules[i].name) == 0) {
+      lua_pushlightuserdata(L, cache);
+      lua_pushinteger(L, (lua_Integer)i);
+      lua_pushcclosure(L, open_module, 2);
+      return true;
+    }
+  return false;
 }

@@ -27,9 +27,9 @@ bool module_cache_init(module_cache *cache, iotops_context *context);
 void module_cache_free(module_cache *cache);
 
 /*
-** Adds a loader of each embedded module to the table at the top, which is
-** package.preload.  May raise.  The cache outlives the state.
+** Pushes the loader of the embedded module that scripts know by `name`; false
+** when there is none.  May raise.  The cache outlives the state.
 */
-void module_cache_preload(module_cache *cache, lua_State *L);
+bool module_cache_push(module_cache *cache, lua_State *L, const char *name);
 
 #endif

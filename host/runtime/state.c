@@ -81,13 +81,19 @@ static bool is_below(const char *path, const char *folder) {
 }
 
 /*
-** Stands in for Lua's own searcher of files: it notes the modules of the
-** script's folder, whose change is a change of the script, and finds nothing
-** of ours outside the program.
+** Stands in for Lua's own searcher of files: what is ours comes out of the
+** program, and from nowhere else; of the other modules it notes those of the
+** script's folder, whose change is a change of the script.
 */
 static int search_file(lua_State *L) {
   script_state *state = lua_touserdata(L, lua_upvalueindex(1));
   const char *name = luaL_checkstring(L, 1);
+  if (strcmp(name, "iotops.core") == 0) {
+    lua_pushcfunction(L, luaopen_iotops_core);
+    return 1;
+  }
+  if (module_cache_push(&state->script->host->modules, L, name))
+    return 1;
   if (strcmp(name, "iotops") == 0 || strncmp(name, "iotops.", 7) == 0)
     return luaL_error(L, "module '%s' is not part of iotops %s", name,
                       iotops_version());
@@ -277,11 +283,7 @@ static int furnish(lua_State *L) {
   luaL_openlibs(L);
   bounds_open(L, &state->turn);
   lua_getglobal(L, "package");
-  lua_getfield(L, -1, "preload");
-  module_cache_preload(&script->host->modules, L);
-  lua_pushcfunction(L, luaopen_iotops_core);
-  lua_setfield(L, -2, "iotops.core");
-  lua_getfield(L, -2, "searchers");
+  lua_getfield(L, -1, "searchers");
   lua_pushlightuserdata(L, state);
   lua_pushcclosure(L, search_file, 1);
   lua_rawseti(L, -2, 2);
