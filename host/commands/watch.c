@@ -1,7 +1,6 @@
 /*
 ** watch.c -- `iotops watch`: the messages that match a filter.
 */
-#include <jansson.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include "commands/command.h"
 #include "commands/tool.h"
 #include "iotops/topic.h"
+#include "runtime/message_line.h"
 
 enum { WATCH_JSON = TOOL_OPTION_END, WATCH_COUNT };
 
@@ -52,76 +52,20 @@ static void put_base64(iotops_text bytes) {
 
 /* ---------------------------------------------------------- JSON lines -- */
 
-/* Text as a JSON string; bytes that are no text as U+FFFD. */
-static void put_string(iotops_text text) {
-  json_t *string = json_stringn(text.data, text.size);
-  if (string == NULL)
-    string = json_string("\xEF\xBF\xBD");
-  json_dumpf(string, stdout, JSON_ENCODE_ANY | JSON_COMPACT);
-  json_decref(string);
-}
-
-static void put_member(const char *name, iotops_text text) {
-  if (text.data == NULL)
-    return;
-  printf(",\"%s\":", name);
-  put_string(text);
-}
-
-static bool is_json(iotops_text payload) {
-  json_t *value = json_loadb(payload.data, payload.size,
-                             JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
-  bool valid = value != NULL;
-  json_decref(value);
-  return valid;
-}
-
-static void put_payload(const iotops_message *message) {
-  iotops_text payload = message->payload;
-  if (payload.data == NULL || payload.size == 0)
-    return;
-  if (is_json(payload)) {
-    fputs(",\"payload\":", stdout);
-    /* Exactly as it came; a line end can only be between two tokens. */
-    for (size_t i = 0; i < payload.size; i++)
-      putchar(payload.data[i] == '\n' || payload.data[i] == '\r'
-                  ? ' '
-                  : payload.data[i]);
-  } else if (tool_is_text(payload)) {
-    put_member("payload_text", payload);
-  } else {
-    fputs(",\"payload_base64\":\"", stdout);
-    put_base64(payload);
-    putchar('"');
-  }
-}
-
-static void print_json(const iotops_message *message) {
-  fputs("{\"topic\":", stdout);
-  put_string(message->topic);
-  put_payload(message);
-  printf(",\"qos\":%u,\"retain\":%s", message->qos,
-         message->retain ? "true" : "false");
-  put_member("content_type", message->content_type);
-  if (message->format_indicator >= 0)
-    printf(",\"format_indicator\":%d", message->format_indicator);
-  if (message->has_expiry)
-    printf(",\"message_expiry\":%u", (unsigned)message->expiry_s);
-  put_member("response_topic", message->response_topic);
-  if (message->correlation_data.data != NULL) {
-    fputs(",\"correlation_data_base64\":\"", stdout);
-    put_base64(message->correlation_data);
-    putchar('"');
-  }
-  fputs(",\"user_properties\":[", stdout);
-  for (size_t i = 0; i < message->user_property_count; i++) {
-    fputs(i > 0 ? ",[" : "[", stdout);
-    put_string(message->user_properties[i].name);
-    putchar(',');
-    put_string(message->user_properties[i].value);
-    putchar(']');
-  }
-  fputs("]}\n", stdout);
+static void print_json(const watching *watching,
+                       const iotops_message *message) {
+  iotops_context *context = watching->tool.context;
+  message_line line = {.has_time = true,
+                       .time_ms = iotops_wall_ms(context),
+                       .direction = MESSAGE_IN,
+                       .readable = true};
+  text_buffer buffer;
+  text_buffer_init(&buffer, context);
+  message_line_write(&buffer, message, &line);
+  iotops_text text = text_buffer_text(&buffer);
+  if (!buffer.failed)
+    fwrite(text.data, 1, text.size, stdout);
+  text_buffer_clear(&buffer);
 }
 
 /* ----------------------------------------------------------------- text -- */
@@ -177,7 +121,7 @@ static void arrived(void *user, const iotops_message *message, iotops_ack ack) {
   if (watching->count == 0 || watching->seen < watching->count) {
     watching->seen++;
     if (watching->json)
-      print_json(message);
+      print_json(watching, message);
     else
       print_text(message);
     if (fflush(stdout) != 0) /* nobody reads on */
