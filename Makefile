@@ -182,7 +182,7 @@ $(BUILD)/tests/unit/test_runtime_%: $(BUILD)/tests/unit/test_runtime_%.o \
 	@$(AR) rcs $@.a $(RUNTIME_OBJECTS)
 	$(call show,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $< $@.a $(BUILD)/libiotops.a $(CORE_LIBS) \
-	  $(HOST_LIBS) -lcmocka -o $@
+	  $(HOST_LIBS) $(LUA_LIBS) -lcmocka -o $@
 
 # Baselines: libmosquitto alone.
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o

@@ -1,7 +1,10 @@
 #include "runtime/bounds.h"
 
 #include <lauxlib.h>
+#include <lualib.h>
 #include <stdint.h>
+
+#include "runtime/patterns.h"
 
 /* Each function has these upvalues. */
 enum { ORIGINAL = 1, TURN = 2 };
@@ -212,4 +215,7 @@ void bounds_open(lua_State *L, guard_turn *turn) {
     lua_setfield(L, -2, all[i].name);
     lua_pop(L, 1);
   }
+  lua_getglobal(L, LUA_STRLIBNAME);
+  patterns_open(L, guard_look, turn);
+  lua_pop(L, 1);
 }

@@ -163,3 +163,9 @@ void guard_hook(guard_turn *turn, lua_State *L) {
   lua_pushstring(L, guard_text(turn, turn->reason, L));
   lua_error(L);
 }
+
+void guard_look(lua_State *L, void *turn) {
+  guard_turn *running = turn;
+  if (running->reason != GUARD_NONE)
+    guard_hook(running, L);
+}

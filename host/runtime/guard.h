@@ -59,6 +59,12 @@ void guard_leave(guard *guard, guard_turn *turn, lua_State *co);
 /* Ends the running turn of a state at its next instruction. */
 void guard_trip(guard_turn *turn, guard_reason reason);
 
+/*
+** What a function in C that may take long calls now and then, with the turn of
+** its state: raises, if that is to end.
+*/
+void guard_look(lua_State *L, void *turn);
+
 /* What the hook does: raises, if the turn is to end. */
 void guard_hook(guard_turn *turn, lua_State *L);
 
