@@ -6,8 +6,8 @@
 ** and what would switch the guard off is refused: finalizers (`__gc`), hooks,
 ** and binary chunks, which can be made to do anything.
 **
-** Patterns are not bounded: one that backtracks much over a long text (such as
-** ".-.-.-.-x") runs to its end.
+** Patterns are matched by our own functions (patterns.h), which look up at
+** regular steps whether the turn is over its limit.
 */
 #ifndef RUNTIME_BOUNDS_H
 #define RUNTIME_BOUNDS_H

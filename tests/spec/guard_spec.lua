@@ -70,6 +70,16 @@ while true do kept[#kept + 1] = ("x"):rep(20000) .. #kept end]], line = 2,
   { name = "deep recursion", text = [[
 local function deeper(n) return 1 + deeper(n + 1) end
 return deeper(1)]], line = 1, says = "stopped: needs more than the 32 MiB" },
+  { name = "a pattern that backtracks", text = [[
+return ("a"):rep(30000):find(".-.-.-.-x")]], line = 1 },
+  { name = "a pattern that backtracks in gsub", text = [[
+return ("a"):rep(30000):gsub("a*a*a*a*b", "")]], line = 1 },
+  { name = "a pattern that backtracks and is caught", text = [[
+while true do pcall(string.match, ("a"):rep(30000), "(.-)(.-)%1%2x") end]], line = 1 },
+  { name = "a loop in a function that gsub calls", text = [[
+return ("a"):rep(30):gsub("a", function()
+  while true do end
+end)]], line = 2 },
   { name = "a table.move without end", text = [[
 table.move({}, 1, math.maxinteger - 1, 2)]], line = 1, says = "more elements than" },
   { name = "a table.insert without end", text = [[
