@@ -8,6 +8,7 @@
 #include "log_print.h"
 #include "luv.h"
 #include "message_table.h"
+#include "metric.h"
 #include "session.h"
 #include "timer.h"
 #include "wait.h"
@@ -193,10 +194,10 @@ static const core_field own_fields[] = {
     {0}};
 
 static const core_field *const all_fields[] = {
-    own_fields,  misuse_fields, error_fields, session_fields, payload_fields,
-    json_fields, log_fields,    timer_fields, job_fields,     event_fields,
-    run_fields,  store_fields,  lock_fields,  clock_fields,   resp3_fields,
-    luv_fields,  file_fields};
+    own_fields,  misuse_fields, error_fields,  session_fields, payload_fields,
+    json_fields, log_fields,    timer_fields,  job_fields,     event_fields,
+    run_fields,  store_fields,  lock_fields,   clock_fields,   resp3_fields,
+    luv_fields,  file_fields,   metric_fields, handoff_fields};
 
 static const core_field *find_field(const char *name) {
   for (size_t i = 0; i < sizeof all_fields / sizeof all_fields[0]; i++)
@@ -264,6 +265,7 @@ void iotops_lua_start(lua_State *L) {
   if (state == NULL || !state->registering)
     return;
   state->registering = false;
+  metrics_start(state);
   timers_start(state);
   jobs_start(state);
 }

@@ -22,6 +22,7 @@ struct call;
 struct wait;
 struct job;
 struct timer;
+struct metric;
 struct luv_poll;
 
 /* Bytes that grow and are used again and again; owned by the record. */
@@ -57,6 +58,8 @@ typedef struct iotops_lua {
   size_t stop_calls;       /* of them, in hand */
   const char *stop_reason; /* borrowed; what they are given */
   struct timer *timers;    /* running, or to be started */
+  struct metric *metrics;  /* counters and gauges */
+  size_t metric_count;
   struct lua_session *sessions;
   struct room *rooms;   /* one a client whose queue was full */
   struct hold *holds;   /* not acknowledged yet */
@@ -112,9 +115,9 @@ typedef struct core_field {
 
 extern const core_field clock_fields[], error_fields[], event_fields[],
     file_fields[], handoff_fields[], job_fields[], json_fields[], lock_fields[],
-    log_fields[], luv_fields[], misuse_fields[], payload_fields[],
-    resp3_fields[], run_fields[], session_fields[], store_fields[],
-    timer_fields[];
+    log_fields[], luv_fields[], metric_fields[], misuse_fields[],
+    payload_fields[], resp3_fields[], run_fields[], session_fields[],
+    store_fields[], timer_fields[];
 
 /* Each does what must be done before a script runs. */
 void open_coroutines(lua_State *L);

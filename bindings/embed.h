@@ -42,6 +42,32 @@ typedef struct iotops_lua_call {
   uint64_t began_ns;          /* the embedder's own; 0 at the first enter() */
 } iotops_lua_call;
 
+/* A named timer, as its script's name keeps it for the next generation. */
+typedef struct iotops_lua_kept_timer {
+  uint64_t due_ms; /* on mono_ms, while running */
+  bool running;
+  bool fired; /* one that fires once, and has */
+} iotops_lua_kept_timer;
+
+enum {
+  IOTOPS_LUA_METRICS_MAX = 1000, /* counters and gauges of a generation */
+  IOTOPS_LUA_TIMERS_MAX = 1000   /* of its timers, those with a name */
+};
+
+/* A counter or gauge, as its script's name keeps it. */
+typedef struct iotops_lua_kept_metric {
+  double value;
+  size_t users; /* states that have a pointer to it; counted by the module */
+} iotops_lua_kept_metric;
+
+/* Which one is meant. */
+typedef struct iotops_lua_metric {
+  const char *name; /* borrowed; so is all else */
+  const char *help; /* "": none */
+  bool is_gauge;
+  bool claims; /* false: only to be looked at, NULL when there is none */
+} iotops_lua_metric;
+
 typedef struct iotops_lua_embedder {
   size_t size;                /* sizeof this */
   iotops_context *context;    /* borrowed; outlives the state */
@@ -78,6 +104,22 @@ typedef struct iotops_lua_embedder {
   *own.
   */
   struct iotops_state_store *(*state_store)(void *user, iotops_error *err);
+
+  /*
+  ** The record of a named timer, made (all zero) when there is none, claimed by
+  ** this generation from iotops_lua_start() on.  Valid until the state is
+  ** quiesced.  NULL when memory is short.  The function may be NULL: nothing
+  ** is kept.
+  */
+  iotops_lua_kept_timer *(*keep_timer)(void *user, const char *name);
+
+  /*
+  ** The record of a counter or gauge, made when it is claimed, from
+  ** iotops_lua_start() on.  Valid as long as it has users.  NULL when memory is
+  ** short.  The function may be NULL: the values are the state's own.
+  */
+  iotops_lua_kept_metric *(*keep_metric)(void *user,
+                                         const iotops_lua_metric *metric);
   void *user;
 } iotops_lua_embedder;
 

@@ -224,6 +224,13 @@ static void log_commit(const reload *reload, size_t opened) {
                took_ms);
 }
 
+/* A timer of the old generation that the new one has not declared so far. */
+static void timer_left(void *user, const char *name) {
+  const script_state *now = user;
+  script_log(now->script, now->generation, IOTOPS_LOG_INFO,
+             "the timer '%s' does not run any more: it is not declared", name);
+}
+
 static void commit(reload *reload) {
   script *script = reload->script;
   iotops_context *context = script->host->context;
@@ -272,6 +279,7 @@ static void commit(reload *reload) {
     script->draining = old;
     state_drain(old, script->host->options.drain_ms);
   }
+  keepsakes_committed(&script->kept, now->generation, timer_left, now);
 done:
   iotops_free(context, passed_on);
   iotops_free(context, filters);

@@ -32,6 +32,7 @@ script *script_new(host *host, const char *path, bool from_folder) {
   script->path = copy(host->context, path, strlen(path));
   script->folder = copy(host->context, path, folder_size);
   script_client_init(&script->client, host->client);
+  keepsakes_init(&script->kept, host->context);
   if (script->name == NULL || script->path == NULL || script->folder == NULL) {
     script_free(script);
     return NULL;
@@ -164,6 +165,7 @@ void script_close(script *script) {
 void script_free(script *script) {
   iotops_context *context = script->host->context;
   script_client_close(&script->client);
+  keepsakes_clear(&script->kept);
   source_clear(&script->refused);
   for (size_t i = 0; i < SCRIPT_WORKS; i++)
     iotops_free(context, script->took[i]);
@@ -240,4 +242,5 @@ void script_log_counters(const script *script) {
       .field_count = COUNT + 1,
   };
   iotops_log_fields(script->host->context, &record);
+  keepsakes_log(&script->kept, script->name);
 }

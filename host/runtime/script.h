@@ -8,6 +8,7 @@
 #ifndef RUNTIME_SCRIPT_H
 #define RUNTIME_SCRIPT_H
 
+#include "runtime/keepsakes.h"
 #include "runtime/latency.h"
 #include "runtime/reload_report.h"
 #include "runtime/script_client.h"
@@ -31,6 +32,7 @@ struct script {
   char *path;             /* owned */
   char *folder;           /* owned; where its modules are */
   script_client client;   /* outlives every state */
+  keepsakes kept;         /* and so does this */
   script_state *current;  /* owned; NULL: none serves */
   script_state *draining; /* owned list */
   struct reload *reload;  /* owned; NULL: none is under way */

@@ -257,6 +257,17 @@ static iotops_state_store *shared_store(void *user, iotops_error *err) {
   return host_state_store(state->script->host, err);
 }
 
+static iotops_lua_kept_timer *keep_timer(void *user, const char *name) {
+  const script_state *state = user;
+  return keepsakes_timer(&state->script->kept, name, state->generation);
+}
+
+static iotops_lua_kept_metric *keep_metric(void *user,
+                                           const iotops_lua_metric *metric) {
+  const script_state *state = user;
+  return keepsakes_metric_of(&state->script->kept, metric, state->generation);
+}
+
 /* --------------------------------------------------------------- load -- */
 
 /* Runs protected: furnishes the state whose address is its argument. */
@@ -274,6 +285,8 @@ static int furnish(lua_State *L) {
       .leave = leave,
       .explain = explain,
       .state_store = shared_store,
+      .keep_timer = keep_timer,
+      .keep_metric = keep_metric,
       .user = state,
   };
   iotops_lua_embed(L, &embedder);

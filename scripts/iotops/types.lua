@@ -19,18 +19,36 @@ local iotops = {}
 ---@param seconds number
 function iotops.sleep(seconds) end
 
---- Calls `run` once, in `seconds`.
+--- Calls `run` once, in `seconds`.  With a name, the timer is the script's: a
+--- new version that declares it goes on with the time that was left, and does
+--- not call again what was called.
 ---@param seconds number
 ---@param run fun()
+---@param options? iotops.TimerOptions
 ---@return iotops.Timer
-function iotops.after(seconds, run) end
+function iotops.after(seconds, run, options) end
 
 --- Calls `run` every `seconds`; a tick that finds the last call unfinished is
---- left out.
+--- left out.  With a name, the timer is the script's: in a new version the next
+--- tick comes when it would have come, and its own period holds from there.
 ---@param seconds number
 ---@param run fun()
+---@param options? iotops.TimerOptions
 ---@return iotops.Timer
-function iotops.every(seconds, run) end
+function iotops.every(seconds, run, options) end
+
+--- A counter of the script's: it survives reloads, and the host's log and
+--- metrics show it.  The same name is the same counter.
+---@param name string letters, digits and _
+---@param help? string what it counts
+---@return iotops.Counter
+function iotops.counter(name, help) end
+
+--- A gauge of the script's: a value that goes up and down.
+---@param name string letters, digits and _
+---@param help? string what it shows
+---@return iotops.Gauge
+function iotops.gauge(name, help) end
 
 --- Unix time in seconds, to the millisecond.
 ---@return number
@@ -524,12 +542,39 @@ function Endpoint:stop() end
 
 -- ------------------------------------------------------------------ rest --
 
+---@class iotops.TimerOptions
+---@field name string? what the timer is called in all versions of the script
+
 ---@class iotops.Timer
 local Timer = {}
 
 --- False when it had ended before.
 ---@return boolean
 function Timer:cancel() end
+
+---@class iotops.Counter
+local Counter = {}
+
+--- Adds `amount`, not negative (1).
+---@param amount? number
+function Counter:add(amount) end
+
+--- What it has come to; in the main chunk, what it had come to before.
+---@return number
+function Counter:get() end
+
+---@class iotops.Gauge
+local Gauge = {}
+
+---@param value number
+function Gauge:set(value) end
+
+--- Adds `amount` (1), which may be negative.
+---@param amount? number
+function Gauge:add(amount) end
+
+---@return number
+function Gauge:get() end
 
 ---@class iotops.Handoff
 ---@field version integer? of the layout of the data (1)

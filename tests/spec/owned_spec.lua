@@ -1,0 +1,175 @@
+local process = require "process"
+local hosting = require "hosting"
+
+-- Every script of this file begins with this; V stands for its version.
+local HEAD = [[
+  local iotops = require "iotops"
+  local function note(...)
+    local file = assert(io.open("FOLDER/done", "a"))
+    file:write(table.concat({ ... }, " "), "\n")
+    file:close()
+  end
+]]
+
+describe("what a script owns", function()
+  local place, host
+
+  before_each(function() place = hosting.place() end)
+  after_each(function()
+    if place then place:close() end
+    place = nil
+  end)
+
+  -- Writes a version of the script; from the second on, waits until it serves.
+  local reloads
+  local function version(name, text)
+    local path = place:script("work", (HEAD .. text):gsub("%f[%w]V%f[%W]", name))
+    if host then
+      reloads = reloads + 1
+      hosting.record(host, "reloaded: ", reloads)
+    end
+    return path
+  end
+
+  local function start(text, options)
+    host, reloads = nil, 0
+    local path = version("1", text)
+    host = place:run({ path }, options)
+    return path
+  end
+
+
+  describe("a named timer", function()
+    it("goes on with the time that was left, and with its new period from there", function()
+      start [[
+        local began = iotops.now()
+        iotops.on_telemetry("idle", function() end)
+        iotops.every(0.6, function() note("V") end, { name = "flush" })
+      ]]
+      local began = os.time()
+      process.pass(0.3)
+      -- Were the period taken from here on, the first tick would never come.
+      version("2", [[
+        iotops.on_telemetry("idle", function() end)
+        iotops.every(300, function() note("V") end, { name = "flush" })
+      ]])
+      assert.same({ "2" }, place:await_notes("done", 1, 2))
+      assert.is_true(os.time() - began < 5)
+      version("3", [[
+        iotops.on_telemetry("idle", function() end)
+        iotops.every(0.05, function() note("V") end, { name = "flush" })
+      ]])
+      process.pass(0.2)
+      assert.same({ "2" }, place:noted("done"))
+    end)
+
+    it("that fires once does so once in all versions", function()
+      start [[
+        iotops.on_telemetry("idle", function() end)
+        iotops.after(0.05, function() note("V", "first") end, { name = "first" })
+        iotops.after(0.5, function() note("V", "second") end, { name = "second" })
+      ]]
+      place:await_notes("done", 1, 2)
+      version("2", [[
+        iotops.on_telemetry("idle", function() end)
+        iotops.after(0.01, function() note("V", "first") end, { name = "first" })
+        iotops.on_start(function()
+          iotops.after(0.5, function() note("V", "second") end, { name = "second" })
+          note(tostring(iotops.after(0.01, error, { name = "first" }):cancel()))
+        end)
+      ]])
+      assert.same({ "1 first", "false", "2 second" }, place:await_notes("done", 3, 2))
+    end)
+
+    it("that a version does not declare does not run, and is there for the one after", function()
+      start [[
+        iotops.on_telemetry("idle", function() end)
+        iotops.every(0.4, function() note("V") end, { name = "flush" })
+      ]]
+      version("2", [[ iotops.on_telemetry("idle", function() end) ]])
+      assert.truthy(hosting.record(host, "the timer 'flush' does not run any more"))
+      process.pass(0.5)
+      assert.same({}, place:noted("done"))
+      version("3", [[
+        iotops.on_telemetry("idle", function() end)
+        iotops.every(300, function() note("V") end, { name = "flush" })
+      ]])
+      assert.same({ "3" }, place:await_notes("done", 1, 2)) -- overdue
+    end)
+
+    it("goes on in the old version when a new one cannot be loaded", function()
+      start [[
+        iotops.on_telemetry("idle", function() end)
+        iotops.every(0.3, function() note("V") end, { name = "flush" })
+      ]]
+      place:script("work", HEAD .. [[
+        iotops.every(300, function() note("2") end, { name = "flush" })
+        error "not today"
+      ]])
+      hosting.record(host, "cannot reload")
+      assert.same({ "1", "1" }, place:await_notes("done", 2, 2))
+    end)
+
+    it("has a name of its own", function()
+      start [[
+        iotops.on_telemetry("idle", function() end)
+        iotops.every(1, function() end, { name = "flush" })
+        note(select(2, pcall(iotops.after, 1, print, { name = "flush" })))
+        note(select(2, pcall(iotops.after, 1, print, { name = ("x"):rep(101) })))
+      ]]
+      local notes = place:await_notes("done", 2)
+      assert.match("work.lua:%d+: there is a timer with the name 'flush' already", notes[1])
+      assert.match("1 to 100 bytes", notes[2])
+    end)
+  end)
+
+  describe("a counter", function()
+    local TEXT = [[
+      local parts = iotops.counter("parts_total", "parts made")
+      local heat = iotops.gauge("heat")
+      note("V", parts:get(), heat:get())
+      iotops.on_telemetry("work", function(value)
+        parts:add(value.n)
+        heat:set(-value.n / 2)
+        note("V", parts:get(), heat:get())
+      end)
+    ]]
+
+    it("survives reloads, is not touched by one that fails, and is in the log", function()
+      start(TEXT)
+      place:publish("work", '{"n":5}')
+      place:await_notes("done", 2)
+      place:script("work", HEAD .. [[ iotops.counter("parts_total"):add(100) error "no" ]])
+      hosting.record(host, "cannot reload")
+      version("2", TEXT)
+      place:publish("work", '{"n":2}')
+      assert.same({ "1 0 0", "1 5 -2.5", "2 5 -2.5", "2 7 -1" }, place:await_notes("done", 4))
+      version("3", [[
+        iotops.counter("parts_total"):add()
+        iotops.on_telemetry("work", function() end)
+      ]])
+      host:signal_with("sigusr1")
+      local record = hosting.record(host, "own counters")
+      assert.equal("work", record.script)
+      assert.equal(8, tonumber(record["own.parts_total"]))
+      assert.equal(-1, tonumber(record["own.heat"]))
+    end)
+
+    it("has a checked name, one kind, and a bounded number of others beside it", function()
+      start [[
+        iotops.on_telemetry("idle", function() end)
+        note(select(2, pcall(iotops.counter, "parts-total")))
+        iotops.counter("one")
+        note(select(2, pcall(iotops.gauge, "one")))
+        note(select(2, pcall(iotops.counter("one").add, iotops.counter("one"), -1)))
+        for i = 2, 1000 do iotops.counter("c" .. i) end
+        note(select(2, pcall(iotops.counter, "many")))
+      ]]
+      local notes = place:await_notes("done", 4)
+      assert.match("work.lua:%d+: counter: a name of letters, digits and _ expected", notes[1])
+      assert.match("gauge: one is a counter already", notes[2])
+      assert.match("a counter does not go down", notes[3])
+      assert.match("at most 1000 counters and gauges", notes[4])
+    end)
+  end)
+end)
