@@ -1,6 +1,7 @@
 --- Sees what a script asks for while its main chunk runs, for `iotops check`.
 --- It changes nothing of what the script gets.
 
+-- luacheck: ignore 121 122
 local core = require "iotops.core"
 
 local seen = {
@@ -39,7 +40,6 @@ local function wrap(table, name, note)
   end
 end
 
--- luacheck: ignore 122
 local getenv = os.getenv
 ---@diagnostic disable-next-line: duplicate-set-field
 function os.getenv(name)
@@ -84,15 +84,20 @@ for _, name in ipairs { "receiver", "executor" } do
 end
 
 -- Locks and elections are made by modules that are loaded when they are needed.
-for module, list in pairs { ["iotops.lock"] = "locks", ["iotops.leader_election"] = "elections" } do
-  local open = package.preload[module]
-  package.preload[module] = function(...)
+local NAMED = { ["iotops.lock"] = seen.locks, ["iotops.leader_election"] = seen.elections }
+local search = package.searchers[2]
+package.searchers[2] = function(module)
+  local open, from = search(module)
+  if not NAMED[module] or type(open) ~= "function" then
+    return open, from
+  end
+  return function(...)
     local made = open(...)
     wrap(made, "new", function(_, name)
-      table.insert(seen[list], { name = tostring(name), line = where() })
+      table.insert(NAMED[module], { name = tostring(name), line = where() })
     end)
     return made
-  end
+  end, from
 end
 
 -- What a script prints is no part of the report.
