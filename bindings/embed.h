@@ -245,6 +245,9 @@ void iotops_lua_snapshot_free(iotops_lua_snapshot *snapshot);
 */
 const char *iotops_lua_endpoint_identity(const iotops_lua_endpoint *endpoint);
 
+/* Whether it answers requests. */
+bool iotops_lua_endpoint_is_command(const iotops_lua_endpoint *endpoint);
+
 /* The topic filter it subscribes to; borrowed. */
 const char *iotops_lua_endpoint_filter(const iotops_lua_endpoint *endpoint);
 

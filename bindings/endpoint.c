@@ -277,6 +277,10 @@ const char *iotops_lua_endpoint_identity(const iotops_lua_endpoint *endpoint) {
   return endpoint->identity;
 }
 
+bool iotops_lua_endpoint_is_command(const iotops_lua_endpoint *endpoint) {
+  return endpoint->is_executor;
+}
+
 const char *iotops_lua_endpoint_filter(const iotops_lua_endpoint *endpoint) {
   return endpoint->filter;
 }

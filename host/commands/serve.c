@@ -13,6 +13,16 @@ const char serve_options_help[] =
     "  --grant-timeout SECONDS  a reload waits this long for the broker to "
     "grant\n"
     "                           new subscriptions (10)\n"
+    "  --handoff-timeout SECONDS\n"
+    "                           before a script hands its state to its next\n"
+    "                           version, running handlers may take so long "
+    "(2)\n"
+    "  --probation SECONDS      a script that mostly fails within so long "
+    "after\n"
+    "                           a reload goes back to its last version (30; "
+    "0:\n"
+    "                           never)\n"
+    "  --probation-errors COUNT but not with fewer errors than this (5)\n"
     "  --turn-limit SECONDS     stop a handler that computes for so long "
     "without\n"
     "                           waiting (1; 0: never)\n"
@@ -53,6 +63,13 @@ static bool seconds_or_none(const char *value, uint64_t *milliseconds) {
     return command_seconds(value, milliseconds);
   *milliseconds = 0;
   return true;
+}
+
+static bool whole_number(const char *value, uint64_t *number) {
+  char *end = NULL;
+  *number = strtoul(value, &end, 10);
+  return value[0] >= '0' && value[0] <= '9' && *end == '\0' && *number > 0 &&
+         *number <= 1000000;
 }
 
 /* Whole mebibytes, or 0 for no limit. */
@@ -105,6 +122,23 @@ int serve_option(const char *command, serve_options *options, int option,
           "--http takes [ADDRESS:]PORT, such as 9464 or *:9464, not \"%s\"",
           value);
     options->host.http = value;
+    return COMMAND_DONE;
+  case SERVE_HANDOFF_TIMEOUT:
+    if (!seconds_or_none(value, &options->host.handoff_timeout_ms))
+      return command_usage_error(
+          command, "--handoff-timeout takes seconds, such as 2, not \"%s\"",
+          value);
+    return COMMAND_DONE;
+  case SERVE_PROBATION:
+    if (!seconds_or_none(value, &options->host.probation_ms))
+      return command_usage_error(
+          command, "--probation takes seconds, such as 30, not \"%s\"", value);
+    return COMMAND_DONE;
+  case SERVE_PROBATION_ERRORS:
+    if (!whole_number(value, &options->host.probation_errors))
+      return command_usage_error(
+          command, "--probation-errors takes a count above 0, not \"%s\"",
+          value);
     return COMMAND_DONE;
   case SERVE_END_SESSION:
     options->host.end_session = true;

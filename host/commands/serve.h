@@ -27,6 +27,9 @@ typedef struct serve_options {
 enum {
   SERVE_DRAIN = 256,
   SERVE_GRANT_TIMEOUT,
+  SERVE_HANDOFF_TIMEOUT,
+  SERVE_PROBATION,
+  SERVE_PROBATION_ERRORS,
   SERVE_TURN_LIMIT,
   SERVE_LOAD_LIMIT,
   SERVE_MEMORY_LIMIT,
@@ -42,6 +45,9 @@ enum {
 #define SERVE_LONG_OPTIONS                                                     \
   {"drain", required_argument, NULL, SERVE_DRAIN},                             \
       {"grant-timeout", required_argument, NULL, SERVE_GRANT_TIMEOUT},         \
+      {"handoff-timeout", required_argument, NULL, SERVE_HANDOFF_TIMEOUT},     \
+      {"probation", required_argument, NULL, SERVE_PROBATION},                 \
+      {"probation-errors", required_argument, NULL, SERVE_PROBATION_ERRORS},   \
       {"turn-limit", required_argument, NULL, SERVE_TURN_LIMIT},               \
       {"load-limit", required_argument, NULL, SERVE_LOAD_LIMIT},               \
       {"memory-limit", required_argument, NULL, SERVE_MEMORY_LIMIT},           \

@@ -23,6 +23,9 @@
 enum {
   HOST_DRAIN_MS = 20000,
   HOST_GRANT_TIMEOUT_MS = 10000,
+  HOST_HANDOFF_TIMEOUT_MS = 2000,
+  HOST_PROBATION_MS = 30000,
+  HOST_PROBATION_ERRORS = 5,
   HOST_TURN_MS = 1000,
   HOST_LOAD_MS = 5000,
   HOST_SCRIPT_MEMORY = 64 * 1024 * 1024,
@@ -40,8 +43,11 @@ enum {
 typedef struct host_options {
   logger_format log_format;
   iotops_log_level log_level;
-  uint64_t drain_ms;         /* for calls in hand, at the end and at reload */
-  uint64_t grant_timeout_ms; /* a reload waits so long for subscriptions */
+  uint64_t drain_ms;           /* for calls in hand, at the end and at reload */
+  uint64_t grant_timeout_ms;   /* a reload waits so long for subscriptions */
+  uint64_t handoff_timeout_ms; /* for calls in hand, before a hand-off */
+  uint64_t probation_ms;       /* a new generation is watched so long; 0: no */
+  uint64_t probation_errors;   /* with fewer it has not failed */
   /* Of a script; 0: no limit. */
   uint64_t turn_limit_ms; /* processor time until it waits or ends */
   uint64_t load_limit_ms; /* the same for its main chunk */
@@ -71,7 +77,10 @@ typedef struct host_options {
 #define HOST_OPTIONS_INIT                                                      \
   {                                                                            \
     .log_level = IOTOPS_LOG_INFO, .drain_ms = HOST_DRAIN_MS,                   \
-    .grant_timeout_ms = HOST_GRANT_TIMEOUT_MS, .turn_limit_ms = HOST_TURN_MS,  \
+    .grant_timeout_ms = HOST_GRANT_TIMEOUT_MS,                                 \
+    .handoff_timeout_ms = HOST_HANDOFF_TIMEOUT_MS,                             \
+    .probation_ms = HOST_PROBATION_MS,                                         \
+    .probation_errors = HOST_PROBATION_ERRORS, .turn_limit_ms = HOST_TURN_MS,  \
     .load_limit_ms = HOST_LOAD_MS, .memory_limit = HOST_SCRIPT_MEMORY          \
   }
 
@@ -156,16 +165,6 @@ host_result host_run(host *host, iotops_error *err);
 ** host_free() ends it.
 */
 void host_look(host *host);
-
-/* For a host that loads scripts by itself: guards their turns. */
-void host_watch_over(host *host);
-
-/*
-** Calls `each` with the path of each script that was added, those in folders
-** one by one.
-*/
-void host_each_path(const host *host,
-                    void (*each)(void *user, const char *path), void *user);
 
 /* False once the session has ended: nothing can be sent any more. */
 static inline bool host_has_session(const host *host) {

@@ -5,7 +5,10 @@
 #include <string.h>
 #include <uv.h>
 
+#include "runtime/commit.h"
+#include "runtime/handoff.h"
 #include "runtime/host.h"
+#include "runtime/probation.h"
 
 /* One grant that is waited for; outlives its reload when that is given up. */
 typedef struct grant {
@@ -24,11 +27,9 @@ const char *reload_outcome_name(reload_outcome outcome) {
   return names[outcome];
 }
 
-static void report(script *script, reload_outcome outcome, uint64_t began_ns,
-                   size_t records, const char *format, ...) IOTOPS_PRINTF(5, 6);
-
-static void report(script *script, reload_outcome outcome, uint64_t began_ns,
-                   size_t records, const char *format, ...) {
+void reload_report_end(script *script, reload_outcome outcome,
+                       uint64_t began_ns, size_t records, const char *format,
+                       ...) {
   reload_report *last = &script->last_reload;
   va_list args;
   last->number++;
@@ -45,7 +46,8 @@ static void report(script *script, reload_outcome outcome, uint64_t began_ns,
 static void log_failure(script *script, uint64_t began_ns, const char *what,
                         const iotops_error *err) {
   script->client.counters.failed_reloads++;
-  report(script, RELOAD_FAILED, began_ns, 0, "%s: %s", what, err->message);
+  reload_report_end(script, RELOAD_FAILED, began_ns, 0, "%s: %s", what,
+                    err->message);
   if (script->current != NULL)
     script_log(script, script->generation, IOTOPS_LOG_ERROR,
                "%s; still serving generation %llu\n%s", what,
@@ -56,15 +58,30 @@ static void log_failure(script *script, uint64_t began_ns, const char *what,
                err->message);
 }
 
+/* Takes the source of what has failed: it is news only when it changes. */
+static void refuse(script *script, source *failed) {
+  source_clear(&script->refused);
+  script->refused = *failed;
+  *failed = (source){.context = script->host->context};
+  source_forget_bytes(&script->refused);
+  script->rolled_back = false;
+}
+
 static void free_reload(reload *reload) {
-  iotops_context *context = reload->script->host->context;
+  script *script = reload->script;
+  iotops_context *context = script->host->context;
+  bool resumes = reload->quiescing;
   iotops_timer_stop(context, &reload->timeout);
   iotops_task_cancel(context, &reload->decide);
-  reload->script->reload = NULL;
+  script->reload = NULL;
   if (reload->staged != NULL)
     state_free(reload->staged);
+  iotops_lua_snapshot_free(reload->saved);
   iotops_free(context, reload->opened);
   iotops_free(context, reload);
+  if (resumes)
+    handoff_resume(script);
+  probation_reconsider(script);
 }
 
 /* ------------------------------------------------------------- grants -- */
@@ -109,8 +126,8 @@ static void granted(void *user, const iotops_error *err) {
 ** Opens an endpoint of `state`.  `waiter` is told of the grant; NULL: only a
 ** refusal is logged.
 */
-static int open_endpoint(script_state *state, size_t index, reload *waiter,
-                         iotops_error *err) {
+int reload_open(script_state *state, size_t index, reload *waiter,
+                iotops_error *err) {
   script *script = state->script;
   iotops_lua_endpoint *endpoint = state->endpoints[index];
   iotops_context *context = script->host->context;
@@ -124,11 +141,13 @@ static int open_endpoint(script_state *state, size_t index, reload *waiter,
   grant->index = index;
   grant->serial = waiter != NULL ? waiter->serial : 0;
   memcpy(grant->filter, filter, size);
+  state->marks[index] = script->client.mark = ++script->client.last_mark;
   script->client.endpoint = true;
   script->client.holding = waiter != NULL;
   int result = iotops_lua_endpoint_open(endpoint, granted, grant, err);
   script->client.endpoint = false;
   script->client.holding = false;
+  script->client.mark = 0;
   if (result != 0) {
     iotops_free(context, grant);
     return -1;
@@ -141,9 +160,9 @@ static int open_endpoint(script_state *state, size_t index, reload *waiter,
 }
 
 /* The same without waiting; what fails is left for the next connection. */
-static void open_now(script_state *state, size_t index) {
+void reload_open_now(script_state *state, size_t index) {
   iotops_error err;
-  state->refused[index] = open_endpoint(state, index, NULL, &err) != 0;
+  state->refused[index] = reload_open(state, index, NULL, &err) != 0;
   if (state->refused[index])
     script_log(state->script, state->generation, IOTOPS_LOG_ERROR,
                "nothing will be received by %s: %s",
@@ -155,7 +174,7 @@ void reload_reopen(script *script) {
   script_state *current = script->current;
   for (size_t i = 0; current != NULL && i < current->endpoint_count; i++)
     if (current->refused[i])
-      open_now(current, i);
+      reload_open_now(current, i);
 }
 
 static bool has_filter(const script_state *state, const char *filter) {
@@ -174,137 +193,63 @@ static int await_grants(reload *reload) {
     if (has_filter(script->current,
                    iotops_lua_endpoint_filter(staged->endpoints[i])))
       continue;
-    if (open_endpoint(staged, i, reload, &reload->error) != 0)
+    if (reload_open(staged, i, reload, &reload->error) != 0)
       return -1;
     reload->opened[i] = true;
   }
   return 0;
 }
 
-/* ------------------------------------------------------------- commit -- */
-
-/*
-** Passes the envoy of an endpoint of `old` that is the same as `endpoint` on
-** to it.  False when there is none.
-*/
-static bool adopt(iotops_lua_endpoint *endpoint, script_state *old,
-                  bool *passed_on) {
-  const char *identity = iotops_lua_endpoint_identity(endpoint);
-  for (size_t i = 0; old != NULL && i < old->endpoint_count; i++) {
-    /* One that the broker refused is opened anew. */
-    if (passed_on[i] || old->refused[i] ||
-        strcmp(iotops_lua_endpoint_identity(old->endpoints[i]), identity) != 0)
-      continue;
-    iotops_lua_endpoint_adopt(endpoint, old->endpoints[i]);
-    passed_on[i] = true;
-    return true;
-  }
-  return false;
-}
-
-/* Closes what the old generation has and the new one has not. */
-static void close_rest(script_state *old, const bool *passed_on) {
-  for (size_t i = 0; old != NULL && i < old->endpoint_count; i++)
-    if (!passed_on[i])
-      iotops_lua_endpoint_close(old->endpoints[i]);
-}
-
-static void log_commit(const reload *reload, size_t opened) {
-  script *script = reload->script;
-  script_state *now = script->current;
-  double took_ms = (double)(uv_hrtime() - reload->began_ns) / 1e6;
-  if (now->generation == 1)
-    script_log(script, now->generation, IOTOPS_LOG_INFO,
-               "loaded: %zu endpoint%s", now->endpoint_count,
-               now->endpoint_count == 1 ? "" : "s");
-  else
-    script_log(script, now->generation, IOTOPS_LOG_INFO,
-               "reloaded: %zu endpoint%s, %zu new, %.1f ms",
-               now->endpoint_count, now->endpoint_count == 1 ? "" : "s", opened,
-               took_ms);
-}
-
-/* A timer of the old generation that the new one has not declared so far. */
-static void timer_left(void *user, const char *name) {
-  const script_state *now = user;
-  script_log(now->script, now->generation, IOTOPS_LOG_INFO,
-             "the timer '%s' does not run any more: it is not declared", name);
-}
-
-static void commit(reload *reload) {
-  script *script = reload->script;
-  iotops_context *context = script->host->context;
-  script_state *old = script->current, *now = reload->staged;
-  size_t old_count = old != NULL ? old->endpoint_count : 0, opened = 0;
-  bool *passed_on = iotops_zalloc(context, old_count + 1);
-  const char **filters =
-      iotops_zalloc(context, (old_count + 1) * sizeof *filters);
-  if (passed_on == NULL || filters == NULL) {
-    iotops_error_memory(&reload->error);
-    log_failure(script, reload->began_ns, "cannot reload", &reload->error);
-    goto done;
-  }
-  reload->staged = NULL;
-  script->current = now;
-  script->generation = now->generation;
-  for (size_t i = 0; i < now->endpoint_count; i++) {
-    if (reload->opened[i]) {
-      opened++;
-      continue;
-    }
-    if (adopt(now->endpoints[i], old, passed_on))
-      continue;
-    opened++;
-    open_now(now, i);
-  }
-  close_rest(old, passed_on);
-  log_commit(reload, opened);
-  if (old != NULL) {
-    script->client.counters.reloads++;
-    report(script, RELOAD_COMMITTED, reload->began_ns, 0,
-           "generation %llu replaced generation %llu",
-           (unsigned long long)now->generation,
-           (unsigned long long)old->generation);
-  }
-  source_clear(&script->refused);
-  script->retry = false;
-  size_t served = 0;
-  for (size_t i = 0; i < old_count; i++)
-    if (!old->refused[i])
-      filters[served++] = iotops_lua_endpoint_filter(old->endpoints[i]);
-  iotops_lua_start(now->L);
-  script_client_release(&script->client, filters, served);
-  if (old != NULL) {
-    old->next = script->draining;
-    script->draining = old;
-    state_drain(old, script->host->options.drain_ms);
-  }
-  keepsakes_committed(&script->kept, now->generation, timer_left, now);
-done:
-  iotops_free(context, passed_on);
-  iotops_free(context, filters);
-}
-
 /* -------------------------------------------------------------- decide -- */
 
-/* Gives the staged generation up; the content is not tried again by itself. */
-static void give_up(reload *reload, const char *what) {
+static const char *attempt(const script *script, bool back) {
+  if (back)
+    return "cannot go back";
+  return script->current != NULL ? "cannot reload" : "cannot load";
+}
+
+void reload_fail(reload *reload, const char *what) {
   script *script = reload->script;
-  log_failure(script, reload->began_ns, what, &reload->error);
-  source_clear(&script->refused);
-  script->refused = reload->staged->source;
-  reload->staged->source = (source){.context = script->host->context};
+  char told[128];
+  snprintf(told, sizeof told, "%s%s%s", attempt(script, reload->back),
+           what != NULL ? ": " : "", what != NULL ? what : "");
+  log_failure(script, reload->began_ns, told, &reload->error);
+  if (!reload->back)
+    refuse(script, &reload->staged->source);
   free_reload(reload);
+}
+
+void reload_finish(reload *reload) {
+  if (reload_commit(reload) != 0)
+    reload_fail(reload, NULL);
+  else
+    free_reload(reload);
+}
+
+/* All grants are there. */
+static void go_on(reload *reload) {
+  iotops_timer_stop(reload->script->host->context, &reload->timeout);
+  if (handoff_is_due(reload)) {
+    handoff_begin(reload);
+    return;
+  }
+  handoff_remember(reload);
+  reload_finish(reload);
 }
 
 static void decide(iotops_task *task) {
   reload *reload = task->user;
-  if (reload->failed) {
-    give_up(reload, "cannot reload");
-    return;
-  }
-  commit(reload);
-  free_reload(reload);
+  if (reload->quiescing)
+    handoff_look(reload);
+  else if (reload->failed)
+    reload_fail(reload, NULL);
+  else
+    go_on(reload);
+}
+
+void reload_turn_ended(script *script) {
+  if (script->reload != NULL && script->reload->quiescing)
+    iotops_task_late(script->host->context, &script->reload->decide);
 }
 
 static void timed_out(iotops_timer *timer) {
@@ -316,35 +261,58 @@ static void timed_out(iotops_timer *timer) {
                      reload->awaited);
   else
     iotops_error_set(&reload->error, IOTOPS_TIMEOUT, "broker unreachable");
-  script->retry = true;
-  give_up(reload, "cannot reload now, will try again at the next connect");
+  script->retry = !reload->back;
+  reload_fail(reload, reload->back ? NULL : "tried again at the next connect");
 }
 
-void reload_begin(script *script) {
-  host *host = script->host;
-  iotops_error err;
-  source tried = {.context = host->context};
-  uint64_t began_ns = uv_hrtime();
-  reload_cancel(script);
-  script_state *staged =
-      state_load(script, script->generation + 1, &tried, &err);
-  if (staged == NULL) {
-    log_failure(script, began_ns,
-                script->current != NULL ? "cannot reload" : "cannot load",
-                &err);
-    source_clear(&script->refused);
-    script->refused = tried;
-    return;
+/* ---------------------------------------------------------------- stage -- */
+
+/* The script that answers the command already, or is about to; or NULL. */
+static const script *answers(const script *except, const char *filter) {
+  for (const script *at = except->host->scripts; at != NULL; at = at->next) {
+    const script_state *states[] = {
+        at->current, at->reload != NULL ? at->reload->staged : NULL};
+    for (size_t k = 0; k < 2 && at != except; k++)
+      for (size_t i = 0; states[k] != NULL && i < states[k]->endpoint_count;
+           i++)
+        if (iotops_lua_endpoint_is_command(states[k]->endpoints[i]) &&
+            strcmp(iotops_lua_endpoint_filter(states[k]->endpoints[i]),
+                   filter) == 0)
+          return at;
   }
-  reload *reload = iotops_zalloc(host->context, sizeof *reload);
-  bool *opened = iotops_zalloc(host->context, staged->endpoint_count + 1);
+  return NULL;
+}
+
+/* No two scripts may answer the same requests; a group shares them. */
+static int check_commands(const script_state *staged, iotops_error *err) {
+  for (size_t i = 0; i < staged->endpoint_count; i++) {
+    const char *filter = iotops_lua_endpoint_filter(staged->endpoints[i]);
+    if (!iotops_lua_endpoint_is_command(staged->endpoints[i]) ||
+        strncmp(filter, "$share/", 7) == 0)
+      continue;
+    const script *other = answers(staged->script, filter);
+    if (other != NULL)
+      return iotops_error_set(err, IOTOPS_INVALID_CONFIGURATION,
+                              "the script %s answers the command %s already; "
+                              "give both a service_group_id, or remove one",
+                              other->name, filter);
+  }
+  return 0;
+}
+
+/* Takes the staged generation on its way.  -1: that was logged, it is gone. */
+static int advance(script *script, script_state *staged, uint64_t began_ns,
+                   const char *back, bool by_hand, iotops_error *err) {
+  iotops_context *context = script->host->context;
+  reload *reload = iotops_zalloc(context, sizeof *reload);
+  bool *opened = iotops_zalloc(context, staged->endpoint_count + 1);
   if (reload == NULL || opened == NULL) {
-    iotops_error_memory(&err);
-    log_failure(script, began_ns, "cannot reload", &err);
-    iotops_free(host->context, reload);
-    iotops_free(host->context, opened);
+    iotops_error_memory(err);
+    log_failure(script, began_ns, attempt(script, back != NULL), err);
+    iotops_free(context, reload);
+    iotops_free(context, opened);
     state_free(staged);
-    return;
+    return -1;
   }
   reload->script = script;
   reload->serial = ++script->reload_serial;
@@ -355,19 +323,56 @@ void reload_begin(script *script) {
   reload->timeout.user = reload;
   reload->decide.run = decide;
   reload->decide.user = reload;
+  reload->back = back != NULL;
+  reload->by_hand = by_hand;
+  snprintf(reload->why, sizeof reload->why, "%s", back != NULL ? back : "");
   script->reload = reload;
   /* With nothing to protect there is nothing to wait for. */
-  if (script->current != NULL && await_grants(reload) != 0) {
-    give_up(reload, "cannot reload");
+  if (check_commands(staged, &reload->error) != 0 ||
+      (script->current != NULL && await_grants(reload) != 0)) {
+    *err = reload->error;
+    reload_fail(reload, NULL);
+    return -1;
+  }
+  if (reload->awaited == 0)
+    go_on(reload);
+  else
+    iotops_timer_start(context, &reload->timeout,
+                       script->host->options.grant_timeout_ms);
+  return 0;
+}
+
+void reload_begin(script *script) {
+  iotops_error err;
+  source tried = {.context = script->host->context};
+  uint64_t began_ns = uv_hrtime();
+  reload_cancel(script);
+  script_state *staged =
+      state_load(script, script->generation + 1, &tried, &err);
+  if (staged != NULL) {
+    advance(script, staged, began_ns, NULL, false, &err);
     return;
   }
-  if (reload->awaited == 0) {
-    commit(reload);
-    free_reload(reload);
-    return;
-  }
-  iotops_timer_start(host->context, &reload->timeout,
-                     host->options.grant_timeout_ms);
+  log_failure(script, began_ns, attempt(script, false), &err);
+  refuse(script, &tried);
+  probation_reconsider(script);
+}
+
+int reload_back(script *script, bool by_hand, const char *why,
+                iotops_error *err) {
+  const probation *to = &script->probation;
+  uint64_t began_ns = uv_hrtime();
+  script_log(script, script->generation,
+             by_hand ? IOTOPS_LOG_INFO : IOTOPS_LOG_ERROR,
+             "%s: going back to generation %llu", why,
+             (unsigned long long)to->generation);
+  reload_cancel(script);
+  script_state *staged =
+      state_recall(script, script->generation + 1, &to->good, err);
+  if (staged != NULL)
+    return advance(script, staged, began_ns, why, by_hand, err);
+  log_failure(script, began_ns, attempt(script, true), err);
+  return -1;
 }
 
 void reload_cancel(script *script) {

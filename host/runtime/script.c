@@ -33,6 +33,7 @@ script *script_new(host *host, const char *path, bool from_folder) {
   script->folder = copy(host->context, path, folder_size);
   script_client_init(&script->client, host->client);
   keepsakes_init(&script->kept, host->context);
+  probation_init(script);
   if (script->name == NULL || script->path == NULL || script->folder == NULL) {
     script_free(script);
     return NULL;
@@ -49,7 +50,8 @@ static bool is_news(script *script, script_look look) {
   if (script->reload != NULL)
     known = &script->reload->staged->source;
   else if (script->refused.count > 0) {
-    if (look == SCRIPT_LOOK_FORCED)
+    if (look == SCRIPT_LOOK_ASKED ||
+        (look == SCRIPT_LOOK_FORCED && !script->rolled_back))
       return true;
     known = &script->refused;
   }
@@ -67,7 +69,7 @@ void script_consider(script *script, script_look look) {
     ** What was refused may have been put back to what serves: then there is
     ** nothing to do but to forget it.
     */
-    if (script->current != NULL && look != SCRIPT_LOOK_FORCED &&
+    if (script->current != NULL && look < SCRIPT_LOOK_FORCED &&
         (script->refused.count > 0 || script->reload != NULL) &&
         !source_is_changed(&script->current->source)) {
       reload_cancel(script);
@@ -90,14 +92,18 @@ int script_reload(script *script, iotops_error *err) {
     return iotops_error_configuration(err, "path", iotops_text_of(script->path),
                                       "cannot read %s: %s", script->path,
                                       strerror(errno));
-  script_consider(script, SCRIPT_LOOK_FORCED);
+  script_consider(script, SCRIPT_LOOK_ASKED);
   return script->reload == NULL && script->last_reload.number == number;
 }
 
 int script_rollback(script *script, iotops_error *err) {
-  return iotops_error_set(err, IOTOPS_INVALID_STATE,
-                          "the script %s has no earlier version to go back to",
-                          script->name);
+  if (script->host->phase != HOST_SERVING)
+    return iotops_error_set(err, IOTOPS_INVALID_STATE, "the host is stopping");
+  if (script->current == NULL || script->probation.good.count == 0)
+    return iotops_error_set(
+        err, IOTOPS_INVALID_STATE,
+        "the script %s has no earlier version to go back to", script->name);
+  return reload_back(script, true, "as was asked for", err);
 }
 
 void script_vanished(script *script) {
@@ -106,6 +112,7 @@ void script_vanished(script *script) {
   script->missing = true;
   if (script->from_folder) {
     reload_cancel(script);
+    probation_clear(script);
     source_clear(&script->refused);
     if (script->current == NULL)
       return;
@@ -147,14 +154,17 @@ void script_took(script *script, script_work work, uint64_t spent_ns,
 }
 
 void script_quiesce(script *script) {
-  reload_cancel(script);
+  /* What a reload holds is the next start's. */
   script_client_shut(&script->client);
+  reload_cancel(script);
+  probation_clear(script);
   if (script->current != NULL)
     state_drain(script->current, 0);
 }
 
 void script_close(script *script) {
   reload_cancel(script);
+  probation_clear(script);
   while (script->draining != NULL)
     state_free(script->draining);
   if (script->current != NULL)
@@ -219,6 +229,7 @@ void script_log_counters(const script *script) {
       {"stale", c->stale},
       {"reloads", c->reloads},
       {"failed_reloads", c->failed_reloads},
+      {"rollbacks", c->rollbacks},
       {"busy_us", c->busy_us},
       {"longest_us", c->longest_us},
       {"memory", script->current != NULL ? script->current->memory : 0},

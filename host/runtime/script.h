@@ -10,6 +10,7 @@
 
 #include "runtime/keepsakes.h"
 #include "runtime/latency.h"
+#include "runtime/probation.h"
 #include "runtime/reload_report.h"
 #include "runtime/script_client.h"
 #include "runtime/state.h"
@@ -40,7 +41,9 @@ struct script {
   uint64_t reload_serial; /* number of the last reload that was tried */
   size_t ungranted;       /* subscriptions that it serves without so far */
   source refused;         /* what could not be loaded; count 0: nothing */
+  bool rolled_back;       /* `refused` is what was replaced by an older one */
   reload_report last_reload;
+  probation probation;
   bool retry;       /* at the next connect */
   bool from_folder; /* found in a folder: goes when its file goes */
   bool missing;     /* its file is gone, and that was said */
@@ -55,7 +58,8 @@ struct script {
 typedef enum script_look {
   SCRIPT_LOOK_STAMPS,  /* by size and time, as often as one likes */
   SCRIPT_LOOK_CONTENT, /* by content: something has happened */
-  SCRIPT_LOOK_FORCED   /* loads what failed before once more */
+  SCRIPT_LOOK_FORCED,  /* loads what could not be loaded once more */
+  SCRIPT_LOOK_ASKED    /* and what was rolled back, too */
 } script_look;
 
 /* NULL when memory is short. */

@@ -1,13 +1,10 @@
 #include "runtime/script_client.h"
 
+#include <string.h>
+
 #include "iotops/topic.h"
 
-typedef struct held_message held_message;
-struct held_message {
-  iotops_message *message; /* owned */
-  iotops_ack ack;
-  held_message *next;
-};
+enum { HELD_QOS0_MAX = 10000 };
 
 typedef struct client_receiver client_receiver;
 struct client_receiver {
@@ -15,10 +12,21 @@ struct client_receiver {
   iotops_receiver *inner; /* owned: the session's */
   iotops_on_message on_message;
   void *user;
+  unsigned mark;
   bool holding;
   bool endpoint;
-  held_message *first, **last; /* owned */
   client_receiver *next, *previous;
+  char filter[];
+};
+
+typedef struct held_message held_message;
+struct held_message {
+  client_receiver *receiver; /* NULL: its endpoint has no successor */
+  iotops_message *message;   /* owned */
+  iotops_ack ack;
+  bool kept;     /* arrived while the client was keeping */
+  bool put_back; /* some generation was given it and has not handled it */
+  held_message *next, *previous;
 };
 
 typedef struct client_publish client_publish;
@@ -110,11 +118,61 @@ static bool settle(iotops_mqtt_client *base, iotops_ack ack) {
   return settled;
 }
 
+/* Links it in after `place`; NULL: before all. */
+static void link_held(script_client *client, held_message *held,
+                      held_message *place) {
+  held->previous = place;
+  held->next = place != NULL ? place->next : client->held;
+  if (held->next != NULL)
+    held->next->previous = held;
+  else
+    client->newest = held;
+  if (place != NULL)
+    place->next = held;
+  else
+    client->held = held;
+  client->held_count++;
+  client->held_qos0 += held->ack.epoch == 0;
+}
+
+static void unlink_held(script_client *client, held_message *held) {
+  if (held->previous != NULL)
+    held->previous->next = held->next;
+  else
+    client->held = held->next;
+  if (held->next != NULL)
+    held->next->previous = held->previous;
+  else
+    client->newest = held->previous;
+  if (client->back == held)
+    client->back = held->previous;
+  client->held_count--;
+  client->held_qos0 -= held->ack.epoch == 0;
+}
+
+static void free_held(script_client *client, held_message *held) {
+  iotops_free(client->base.context, held->message);
+  iotops_free(client->base.context, held);
+}
+
+/* Acknowledged without having been handled. */
+static void dismiss(script_client *client, held_message *held) {
+  unlink_held(client, held);
+  if (held->ack.epoch != 0)
+    settle(&client->base, held->ack);
+  free_held(client, held);
+}
+
 static void hold(client_receiver *receiver, const iotops_message *message,
                  iotops_ack ack) {
   script_client *client = receiver->client;
   iotops_context *context = client->base.context;
-  held_message *held = iotops_zalloc(context, sizeof *held);
+  held_message *held = NULL;
+  if (ack.epoch == 0 && client->held_qos0 >= HELD_QOS0_MAX) {
+    client->counters.dropped++;
+    return;
+  }
+  held = iotops_zalloc(context, sizeof *held);
   if (held != NULL)
     held->message = iotops_message_copy(context, message);
   if (held == NULL || held->message == NULL) {
@@ -124,9 +182,10 @@ static void hold(client_receiver *receiver, const iotops_message *message,
                "out of memory while holding a message for a reload");
     return;
   }
+  held->receiver = receiver;
   held->ack = ack;
-  *receiver->last = held;
-  receiver->last = &held->next;
+  held->kept = client->keeping;
+  link_held(client, held, client->newest);
 }
 
 static void on_message(void *user, const iotops_message *message,
@@ -135,7 +194,7 @@ static void on_message(void *user, const iotops_message *message,
   script_client *client = receiver->client;
   if (client->shut && receiver->endpoint)
     return;
-  if (receiver->holding) {
+  if (receiver->holding || (client->keeping && receiver->endpoint)) {
     hold(receiver, message, ack);
     return;
   }
@@ -147,7 +206,8 @@ static int add_receiver(iotops_mqtt_client *base, iotops_text filter,
                         iotops_on_message callback, void *user,
                         iotops_receiver **receiver, iotops_error *err) {
   script_client *client = client_of(base);
-  client_receiver *added = iotops_zalloc(base->context, sizeof *added);
+  client_receiver *added =
+      iotops_zalloc(base->context, sizeof *added + filter.size + 1);
   if (added == NULL)
     return iotops_error_memory(err);
   added->client = client;
@@ -155,7 +215,8 @@ static int add_receiver(iotops_mqtt_client *base, iotops_text filter,
   added->user = user;
   added->holding = client->holding;
   added->endpoint = client->endpoint;
-  added->last = &added->first;
+  added->mark = client->mark;
+  memcpy(added->filter, filter.data, filter.size);
   if (iotops_mqtt_add_receiver(client->session, filter, on_message, added,
                                &added->inner, err) != 0) {
     iotops_free(base->context, added);
@@ -180,16 +241,84 @@ static void remove_receiver(iotops_mqtt_client *base,
     removed->previous->next = removed->next;
   else
     client->receivers = removed->next;
-  while (removed->first != NULL) {
-    held_message *held = removed->first;
-    removed->first = held->next;
-    if (held->ack.epoch != 0)
-      settle(base, held->ack);
-    iotops_free(base->context, held->message);
-    iotops_free(base->context, held);
+  for (held_message *next, *held = client->held; held != NULL; held = next) {
+    next = held->next;
+    if (held->receiver == removed)
+      dismiss(client, held);
   }
   iotops_free(base->context, removed);
 }
+
+/* ---------------------------------------------------------------- keep -- */
+
+/*
+** Drops what the broker delivers again: all of it when the connection has
+** gone, what the serving generation was to have when the client is shut.
+*/
+static void let_go(script_client *client, bool shut) {
+  for (held_message *next, *held = client->held; held != NULL; held = next) {
+    bool staged = held->receiver != NULL && held->receiver->holding;
+    next = held->next;
+    if (shut ? staged : held->ack.epoch == 0)
+      continue;
+    unlink_held(client, held);
+    free_held(client, held);
+  }
+}
+
+static void disconnected(iotops_mqtt_observer *observer) {
+  let_go(observer->user, false);
+}
+
+void script_client_keep(script_client *client) {
+  if (client->keeping)
+    return;
+  client->keeping = true;
+  client->observer.disconnected = disconnected;
+  client->observer.user = client;
+  iotops_mqtt_observe(client->session, &client->observer);
+}
+
+static void end_keeping(script_client *client) {
+  if (client->keeping)
+    iotops_mqtt_unobserve(client->session, &client->observer);
+  client->keeping = false;
+}
+
+static client_receiver *marked(const script_client *client, unsigned mark) {
+  client_receiver *receiver = client->receivers;
+  while (receiver != NULL && (mark == 0 || receiver->mark != mark))
+    receiver = receiver->next;
+  return receiver;
+}
+
+void script_client_bequeath(script_client *client, unsigned from, unsigned to) {
+  const client_receiver *old = marked(client, from);
+  client_receiver *heir = marked(client, to);
+  for (held_message *held = client->held; held != NULL && old != NULL;
+       held = held->next)
+    if (held->receiver == old)
+      held->receiver = heir;
+}
+
+void script_client_put_back(script_client *client, unsigned to,
+                            iotops_message *message, iotops_ack ack) {
+  held_message *held = iotops_zalloc(client->base.context, sizeof *held);
+  if (held == NULL) {
+    iotops_log(client->base.context, IOTOPS_LOG_ERROR, "host",
+               "out of memory: a message is left to the broker");
+    iotops_free(client->base.context, message);
+    return;
+  }
+  held->receiver = marked(client, to);
+  held->message = message;
+  held->ack = ack;
+  held->put_back = true;
+  link_held(client, held, client->back);
+  client->back = held;
+}
+
+/* ------------------------------------------------------------- release -- */
 
 static bool matches_any(const iotops_message *message,
                         const char *const *filters, size_t count) {
@@ -199,47 +328,82 @@ static bool matches_any(const iotops_message *message,
   return false;
 }
 
-/*
-** Hands over the first held message of the first receiver that has one.  The
-** handler may remove receivers, so nothing is remembered in between.
-*/
-static bool release_one(script_client *client, const char *const *filters,
-                        size_t filter_count) {
-  iotops_context *context = client->base.context;
+/* A receiver that was made before the commit and is given the message. */
+static client_receiver *early_receiver(const script_client *client,
+                                       const iotops_message *message) {
   client_receiver *receiver = client->receivers;
-  while (receiver != NULL && receiver->first == NULL)
+  while (receiver != NULL &&
+         (!receiver->holding ||
+          !iotops_topic_filter_matches(iotops_text_of(receiver->filter),
+                                       message->topic)))
     receiver = receiver->next;
-  if (receiver == NULL)
-    return false;
-  held_message *held = receiver->first;
-  receiver->first = held->next;
-  if (receiver->first == NULL)
-    receiver->last = &receiver->first;
-  if (matches_any(held->message, filters, filter_count)) {
-    if (held->ack.epoch != 0)
-      settle(&client->base, held->ack);
-  } else {
-    client->counters.received++;
-    receiver->on_message(receiver->user, held->message, held->ack);
+  return receiver;
+}
+
+/*
+** Who is to have the message at the commit; NULL: nobody.  The generation
+** before had `filters`.
+*/
+static client_receiver *claimant(script_client *client,
+                                 const held_message *held,
+                                 const char *const *filters,
+                                 size_t filter_count) {
+  if (held->receiver != NULL) {
+    bool was_given = held->receiver->holding && !held->kept &&
+                     !held->put_back &&
+                     matches_any(held->message, filters, filter_count);
+    return was_given ? NULL : held->receiver;
   }
-  iotops_free(context, held->message);
-  iotops_free(context, held);
-  return true;
+  client_receiver *other = early_receiver(client, held->message);
+  if (other == NULL)
+    client->unclaimed++;
+  /* One that arrived while keeping was held for the other as well. */
+  return held->put_back ? other : NULL;
+}
+
+static void hand_out(script_client *client, held_message *held,
+                     client_receiver *receiver) {
+  unlink_held(client, held);
+  client->counters.received++;
+  receiver->on_message(receiver->user, held->message, held->ack);
+  free_held(client, held);
 }
 
 void script_client_release(script_client *client, const char *const *filters,
                            size_t filter_count) {
-  client_receiver *receiver = NULL;
   client->holding = false;
-  for (receiver = client->receivers; receiver != NULL;
-       receiver = receiver->next)
-    receiver->holding = false;
-  while (release_one(client, filters, filter_count))
-    ;
+  end_keeping(client);
+  /* The handler may remove receivers: nothing is remembered in between. */
+  while (client->held != NULL) {
+    client_receiver *receiver =
+        claimant(client, client->held, filters, filter_count);
+    if (receiver != NULL)
+      hand_out(client, client->held, receiver);
+    else
+      dismiss(client, client->held);
+  }
+  for (client_receiver *at = client->receivers; at != NULL; at = at->next)
+    at->holding = false;
+}
+
+/* The first that is held for a receiver that holds no longer. */
+static held_message *first_free(const script_client *client) {
+  held_message *held = client->held;
+  while (held != NULL && (held->receiver == NULL || held->receiver->holding))
+    held = held->next;
+  return held;
+}
+
+void script_client_resume(script_client *client) {
+  end_keeping(client);
+  for (held_message *held; (held = first_free(client)) != NULL;)
+    hand_out(client, held, held->receiver);
 }
 
 void script_client_shut(script_client *client) {
   client->shut = true;
+  end_keeping(client);
+  let_go(client, true);
 }
 
 /* --------------------------------------------------------- connection -- */
@@ -279,6 +443,7 @@ void script_client_init(script_client *client, iotops_mqtt_client *session) {
 }
 
 void script_client_close(script_client *client) {
+  let_go(client, true);
   while (client->spare != NULL) {
     client_publish *publish = client->spare;
     client->spare = publish->next;

@@ -88,23 +88,103 @@ done:
   return result;
 }
 
-int source_read(source *source, const char *path, char **bytes, size_t *size,
-                iotops_error *err) {
+/* Makes room for one more file with a copy of its path. */
+static source_file *add_file(source *source, const char *path,
+                             iotops_error *err) {
   iotops_context *context = source->context;
   size_t length = strlen(path) + 1;
-  source_file file = {0};
   source_file *files = iotops_resize(context, source->files,
                                      (source->count + 1) * sizeof *files);
-  if (files == NULL)
-    return iotops_error_memory(err);
+  if (files == NULL) {
+    iotops_error_memory(err);
+    return NULL;
+  }
   source->files = files;
-  if ((file.path = iotops_zalloc(context, length)) == NULL)
+  source_file *added = &files[source->count];
+  *added = (source_file){.path = iotops_zalloc(context, length)};
+  if (added->path == NULL) {
+    iotops_error_memory(err);
+    return NULL;
+  }
+  memcpy(added->path, path, length);
+  source->count++;
+  return added;
+}
+
+int source_read(source *source, const char *path, const char **bytes,
+                size_t *size, iotops_error *err) {
+  /* One that cannot be read is noted too: it may become readable. */
+  source_file *file = add_file(source, path, err);
+  if (file == NULL || read_whole(source->context, path, file, &file->bytes,
+                                 &file->size, err) != 0)
+    return -1;
+  if (file->size > SOURCE_FILE_LIMIT - source->size) {
+    iotops_free(source->context, file->bytes);
+    file->bytes = NULL;
+    return unreadable(err, path, "the script's files are larger than 16 MiB");
+  }
+  source->size += file->size;
+  *bytes = file->bytes;
+  *size = file->size;
+  return 0;
+}
+
+static const source_file *find(const source *source, const char *path) {
+  for (size_t i = 0; i < source->count; i++)
+    if (source->files[i].bytes != NULL &&
+        strcmp(source->files[i].path, path) == 0)
+      return &source->files[i];
+  return NULL;
+}
+
+bool source_has(const source *source, const char *path) {
+  return find(source, path) != NULL;
+}
+
+static int add_copy(source *source, const source_file *from,
+                    iotops_error *err) {
+  source_file *file = add_file(source, from->path, err);
+  if (file == NULL)
+    return -1;
+  file->stamp = from->stamp;
+  memcpy(file->digest, from->digest, sizeof file->digest);
+  if (from->bytes == NULL)
+    return 0;
+  if ((file->bytes = iotops_resize(source->context, NULL, from->size)) == NULL)
     return iotops_error_memory(err);
-  memcpy(file.path, path, length);
-  int result = read_whole(context, path, &file, bytes, size, err);
-  /* One that could not be read is noted too: it may become readable. */
-  files[source->count++] = file;
-  return result;
+  memcpy(file->bytes, from->bytes, from->size);
+  file->size = from->size;
+  source->size += from->size;
+  return 0;
+}
+
+int source_recall(source *source, const struct source *from, const char *path,
+                  const char **bytes, size_t *size, iotops_error *err) {
+  const source_file *known = find(from, path);
+  if (known == NULL)
+    return unreadable(err, path, "it was not part of that version");
+  if (add_copy(source, known, err) != 0)
+    return -1;
+  *bytes = source->files[source->count - 1].bytes;
+  *size = known->size;
+  return 0;
+}
+
+int source_copy(source *to, const source *from) {
+  for (size_t i = 0; i < from->count; i++)
+    if (add_copy(to, &from->files[i], NULL) != 0) {
+      source_clear(to);
+      return -1;
+    }
+  return 0;
+}
+
+void source_forget_bytes(source *source) {
+  for (size_t i = 0; i < source->count; i++) {
+    iotops_free(source->context, source->files[i].bytes);
+    source->files[i].bytes = NULL;
+  }
+  source->size = 0;
 }
 
 void source_hash(const source *source, char text[SOURCE_HASH_SIZE]) {
@@ -153,6 +233,7 @@ bool source_is_changed(source *source) {
 }
 
 void source_clear(source *source) {
+  source_forget_bytes(source);
   for (size_t i = 0; i < source->count; i++)
     iotops_free(source->context, source->files[i].path);
   iotops_free(source->context, source->files);

@@ -27,23 +27,45 @@ typedef struct source_stamp { /* looks the same: is taken to be the same */
 
 typedef struct source_file {
   char *path; /* owned */
+  char
+      *bytes; /* owned; the content; NULL: it could not be read, or forgotten */
+  size_t size;
   source_stamp stamp;
   uint8_t digest[SOURCE_DIGEST_SIZE]; /* SHA-256 of the content */
 } source_file;
 
-typedef struct source {
+typedef struct source source;
+struct source {
   iotops_context *context; /* borrowed */
   source_file *files;      /* owned */
   size_t count;
-} source;
+  size_t size; /* bytes of all files that are kept */
+};
 
 /*
-** Reads `path` and notes it as one of the files.  `*bytes` is owned by the
-** caller (iotops_free).  Fails with invalid configuration: the file cannot be
-** read, is empty, or is larger than SOURCE_FILE_LIMIT.
+** Reads `path` and notes it as one of the files, with its content, which stays
+** where it is until source_clear().  Fails with invalid configuration: the file
+** cannot be read, is empty, or makes the files larger than SOURCE_FILE_LIMIT
+** together.
 */
-int source_read(source *source, const char *path, char **bytes, size_t *size,
-                iotops_error *err);
+int source_read(source *source, const char *path, const char **bytes,
+                size_t *size, iotops_error *err);
+
+/*
+** The same out of `from`, as if the files were still what they were when that
+** was read.  Fails with invalid configuration: it has no such file.
+*/
+int source_recall(source *source, const struct source *from, const char *path,
+                  const char **bytes, size_t *size, iotops_error *err);
+
+/* True when `path` is one of its files and its content is known. */
+bool source_has(const source *source, const char *path);
+
+/* A copy that owns its own; -1 when memory is short. */
+int source_copy(source *to, const source *from);
+
+/* Gives up the contents; whether a file has changed is known still. */
+void source_forget_bytes(source *source);
 
 /*
 ** Names the content: 16 hexadecimal digits, the same for the same bytes in the

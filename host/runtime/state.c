@@ -7,6 +7,8 @@
 
 #include "runtime/bounds.h"
 #include "runtime/host.h"
+#include "runtime/probation.h"
+#include "runtime/reload.h"
 #include "runtime/script.h"
 
 /* ------------------------------------------------------------- memory -- */
@@ -59,18 +61,25 @@ static void *lua_memory(void *user, void *block, size_t old_size,
 
 /* ------------------------------------------------------------ modules -- */
 
+/* What the script's file holds, or held. */
+static int read_file(script_state *state, const char *path, const char **bytes,
+                     size_t *size, iotops_error *err) {
+  return state->recalled.count > 0
+             ? source_recall(&state->source, &state->recalled, path, bytes,
+                             size, err)
+             : source_read(&state->source, path, bytes, size, err);
+}
+
 /* Loads the file whose name is at the top; leaves the chunk, or raises. */
 static void load_module_file(lua_State *L, script_state *state,
                              const char *path) {
   iotops_error err;
-  char *bytes = NULL;
+  const char *bytes = NULL;
   size_t size = 0;
-  if (source_read(&state->source, path, &bytes, &size, &err) != 0)
+  if (read_file(state, path, &bytes, &size, &err) != 0)
     luaL_error(L, "%s", err.message);
   lua_pushfstring(L, "@%s", path);
-  int status = luaL_loadbufferx(L, bytes, size, lua_tostring(L, -1), "t");
-  iotops_free(state->script->host->context, bytes);
-  if (status != LUA_OK)
+  if (luaL_loadbufferx(L, bytes, size, lua_tostring(L, -1), "t") != LUA_OK)
     lua_error(L);
   lua_remove(L, -2);
 }
@@ -78,6 +87,45 @@ static void load_module_file(lua_State *L, script_state *state,
 static bool is_below(const char *path, const char *folder) {
   size_t size = strlen(folder);
   return strncmp(path, folder, size) == 0 && path[size] == '/';
+}
+
+/*
+** Like package.searchpath, which is at the index `search`, with the path at
+** the top (popped): pushes a file's name, or nil and where it was looked for.
+** What the script's folder held is known by `recalled` alone.
+*/
+static void search_recalled(lua_State *L, const script_state *state, int search,
+                            const char *name) {
+  const char *places = lua_tostring(L, -1);
+  int path = lua_gettop(L);
+  luaL_gsub(L, name, ".", "/");
+  while (*places != '\0') {
+    size_t size = strcspn(places, ";");
+    lua_pushlstring(L, places, size);
+    places += size + (places[size] == ';');
+    if (is_below(lua_tostring(L, -1), state->script->folder)) {
+      luaL_gsub(L, lua_tostring(L, -1), "?", lua_tostring(L, path + 1));
+      if (!source_has(&state->recalled, lua_tostring(L, -1))) {
+        lua_settop(L, path + 1);
+        continue;
+      }
+    } else {
+      lua_pushvalue(L, search);
+      lua_pushstring(L, name);
+      lua_pushvalue(L, -3);
+      lua_call(L, 2, 1);
+    }
+    if (!lua_isnil(L, -1)) {
+      lua_replace(L, path);
+      lua_settop(L, path);
+      lua_pushnil(L);
+      return;
+    }
+    lua_settop(L, path + 1);
+  }
+  lua_settop(L, path - 1);
+  lua_pushnil(L);
+  lua_pushfstring(L, "no file for '%s' in the version that came back", name);
 }
 
 /*
@@ -99,11 +147,18 @@ static int search_file(lua_State *L) {
                       iotops_version());
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "searchpath");
-  lua_pushvalue(L, 1);
-  lua_getfield(L, -3, "path");
+  int search = lua_gettop(L);
+  lua_getfield(L, -2, "path");
   if (lua_type(L, -1) != LUA_TSTRING)
     return luaL_error(L, "'package.path' must be a string");
-  lua_call(L, 2, 2);
+  if (state->recalled.count > 0) {
+    search_recalled(L, state, search, name);
+  } else {
+    lua_pushvalue(L, search);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -3);
+    lua_call(L, 2, 2);
+  }
   if (lua_isnil(L, -2))
     return 1; /* where it was looked for */
   lua_pop(L, 1);
@@ -170,6 +225,10 @@ static int declare(void *user, iotops_lua_endpoint *endpoint,
   script_state *state = user;
   iotops_context *context = state->script->host->context;
   size_t count = state->endpoint_count + 1;
+  if (state->declared)
+    return iotops_error_set(err, IOTOPS_INVALID_STATE,
+                            "a restore function cannot declare endpoints; "
+                            "declare them in the main chunk");
   iotops_lua_endpoint **endpoints =
       iotops_resize(context, state->endpoints, count * sizeof *endpoints);
   if (endpoints == NULL)
@@ -179,6 +238,11 @@ static int declare(void *user, iotops_lua_endpoint *endpoint,
   if (refused == NULL)
     return iotops_error_memory(err);
   state->refused = refused;
+  unsigned *marks = iotops_resize(context, state->marks, count * sizeof *marks);
+  if (marks == NULL)
+    return iotops_error_memory(err);
+  state->marks = marks;
+  marks[count - 1] = 0;
   endpoints[count - 1] = endpoint;
   refused[count - 1] = false;
   state->endpoint_count = count;
@@ -209,6 +273,17 @@ static void enter(void *user, lua_State *co, iotops_lua_call *call) {
                                              : host->options.turn_limit_ms);
 }
 
+/* How well a new generation does, judged by what messages and timers call. */
+static void count_for_probation(script_state *state, iotops_lua_call_kind kind,
+                                bool ended, bool failed) {
+  if (kind == IOTOPS_CALL_MAIN || kind == IOTOPS_CALL_HANDOFF)
+    return;
+  state->ended_calls += ended;
+  state->failed_calls += failed;
+  if (failed && state == state->script->current)
+    probation_call_failed(state->script);
+}
+
 static void leave(void *user, lua_State *co, const iotops_lua_call *call,
                   bool ended, const char *failed) {
   script_state *state = user;
@@ -228,6 +303,8 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
   }
   if (failed != NULL)
     counters->errors++;
+  count_for_probation(state, call->kind, ended, failed != NULL);
+  reload_turn_ended(state->script);
   if (!ended)
     return;
   counters->calls++;
@@ -248,7 +325,7 @@ static const char *explain(void *user, lua_State *co, const char *message) {
   guard_reason reason = state->turn.reason;
   if (reason == GUARD_NONE && state->refused_size != 0 &&
       strstr(message, "not enough memory") != NULL)
-    reason = state->turn.reason = GUARD_MEMORY;
+    reason = GUARD_MEMORY;
   return guard_text(&state->turn, reason, co);
 }
 
@@ -358,16 +435,12 @@ static int lua_failure(lua_State *L, iotops_error_kind kind,
 static int compile(script_state *state, iotops_error *err) {
   script *script = state->script;
   script_text text = {.path = script->path};
-  char *bytes = NULL;
-  if (source_read(&state->source, script->path, &bytes, &text.size, err) != 0)
+  if (read_file(state, script->path, &text.text, &text.size, err) != 0)
     return -1;
-  text.text = bytes;
   skip_first_line(&text.text, &text.size);
   lua_pushcfunction(state->L, load_chunk);
   lua_pushlightuserdata(state->L, &text);
-  int status = lua_pcall(state->L, 1, 1, 0);
-  iotops_free(script->host->context, bytes);
-  if (status != LUA_OK)
+  if (lua_pcall(state->L, 1, 1, 0) != LUA_OK)
     return lua_failure(state->L, IOTOPS_INVALID_CONFIGURATION, err);
   return 0;
 }
@@ -375,34 +448,36 @@ static int compile(script_state *state, iotops_error *err) {
 static void look_idle(iotops_task *task);
 static void deadline_passed(iotops_timer *timer);
 
-script_state *state_load(script *script, uint64_t generation, source *tried,
-                         iotops_error *err) {
-  host *host = script->host;
-  script_state *state = iotops_zalloc(host->context, sizeof *state);
+static script_state *new_state(script *script, uint64_t generation,
+                               iotops_error *err) {
+  iotops_context *context = script->host->context;
+  script_state *state = iotops_zalloc(context, sizeof *state);
   if (state == NULL) {
     iotops_error_memory(err);
     return NULL;
   }
   state->script = script;
   state->generation = generation;
-  state->source.context = host->context;
+  state->source.context = state->recalled.context = context;
   state->idle.run = look_idle;
   state->idle.user = state;
   state->deadline.fire = deadline_passed;
   state->deadline.user = state;
-  if ((state->L = lua_newstate(lua_memory, state)) == NULL) {
-    iotops_error_memory(err);
-    goto failed;
-  }
+  return state;
+}
+
+/* Makes the Lua state and runs the main chunk. */
+static int load(script_state *state, iotops_error *err) {
+  if ((state->L = lua_newstate(lua_memory, state)) == NULL)
+    return iotops_error_memory(err);
   lua_pushcfunction(state->L, furnish);
   lua_pushlightuserdata(state->L, state);
-  if (lua_pcall(state->L, 1, 0, 0) != LUA_OK) {
-    lua_failure(state->L, IOTOPS_INVALID_STATE, err);
-    goto failed;
-  }
+  if (lua_pcall(state->L, 1, 0, 0) != LUA_OK)
+    return lua_failure(state->L, IOTOPS_INVALID_STATE, err);
   if (compile(state, err) != 0 ||
       iotops_lua_run(state->L, IOTOPS_CALL_MAIN, err) != 0)
-    goto failed;
+    return -1;
+  state->declared = true;
   /* What loading has left behind is most of what a small script holds. */
   lua_gc(state->L, LUA_GCCOLLECT);
   /*
@@ -411,11 +486,30 @@ script_state *state_load(script *script, uint64_t generation, source *tried,
   */
   if (state->memory > LARGE_STATE)
     lua_gc(state->L, LUA_GCINC, LARGE_STATE_PAUSE, 0, 0);
-  return state;
-failed:
+  return 0;
+}
+
+script_state *state_load(script *script, uint64_t generation, source *tried,
+                         iotops_error *err) {
+  script_state *state = new_state(script, generation, err);
+  if (state == NULL || load(state, err) == 0)
+    return state;
   source_clear(tried);
   *tried = state->source;
-  state->source = (source){.context = host->context};
+  state->source = (source){.context = tried->context};
+  state_free(state);
+  return NULL;
+}
+
+script_state *state_recall(script *script, uint64_t generation,
+                           const source *from, iotops_error *err) {
+  script_state *state = new_state(script, generation, err);
+  if (state == NULL)
+    return NULL;
+  if (source_copy(&state->recalled, from) != 0)
+    iotops_error_memory(err);
+  else if (load(state, err) == 0)
+    return state;
   state_free(state);
   return NULL;
 }
@@ -472,6 +566,8 @@ void state_free(script_state *state) {
   }
   iotops_free(context, state->endpoints);
   iotops_free(context, state->refused);
+  iotops_free(context, state->marks);
   source_clear(&state->source);
+  source_clear(&state->recalled);
   iotops_free(context, state);
 }

@@ -21,16 +21,20 @@ struct script_state {
   struct script *script; /* borrowed */
   lua_State *L;          /* owned */
   uint64_t generation;
-  source source;                   /* what it was made from */
+  source source;   /* what it was made from */
+  source recalled; /* what it may be made from; count 0: what the files hold */
   iotops_lua_endpoint **endpoints; /* owned array; Lua owns the endpoints */
-  bool *refused; /* owned array; by endpoint: the broker refused it */
+  bool *refused;   /* owned array; by endpoint: the broker refused it */
+  unsigned *marks; /* owned array; by endpoint: of its receiver (see client) */
   size_t endpoint_count;
   size_t memory; /* bytes that Lua holds */
   size_t
       refused_size; /* what was asked for and not given, since the last gift */
   guard_turn turn;
-  uint64_t turn_ns; /* when the running turn began */
-  unsigned depth;   /* turns inside each other */
+  uint64_t turn_ns;                   /* when the running turn began */
+  unsigned depth;                     /* turns inside each other */
+  uint64_t ended_calls, failed_calls; /* but for the main chunk and hand-offs */
+  bool declared;                      /* its main chunk has run */
   bool draining;
   iotops_task idle;      /* looks whether the last call has ended */
   iotops_timer deadline; /* of draining */
@@ -44,6 +48,13 @@ struct script_state {
 */
 script_state *state_load(struct script *script, uint64_t generation,
                          source *tried, iotops_error *err);
+
+/*
+** The same with the files as they were in `from`, wherever they are now: a
+** module that was not among them is not found in the script's folder.
+*/
+script_state *state_recall(struct script *script, uint64_t generation,
+                           const source *from, iotops_error *err);
 
 /*
 ** Lets the calls in hand end and frees the state after the last, or after

@@ -19,7 +19,7 @@ enum { SLOTS = 64, TEXT = 64 };
 struct iotops_lua_endpoint {
   char identity[TEXT];
   char filter[TEXT];
-  bool open, closed, adopted;
+  bool open, closed, adopted, paused;
   iotops_envoy_done done; /* NULL: not waited for */
   void *done_user;
 };
@@ -33,7 +33,17 @@ static struct {
   bool connected;
   char log[4096];
   size_t loads, frees, drains, starts;
+  /* Of all states, whichever is asked. */
+  iotops_lua_handoff handoff;
+  size_t busy; /* calls in the middle of something */
+  bool frozen, save_fails, restore_fails;
+  size_t saves, restores, snapshots;
+  int64_t saved, restored; /* what the last snapshot was of */
 } world;
+
+struct iotops_lua_snapshot {
+  int64_t content;
+};
 
 /* --------------------------------------------------------------- fakes -- */
 
@@ -41,7 +51,8 @@ script_state *state_load(script *script, uint64_t generation, source *tried,
                          iotops_error *err) {
   iotops_context *context = script->host->context;
   script_state *state = iotops_zalloc(context, sizeof *state);
-  char *bytes = NULL, declares[256], *rest = declares;
+  const char *bytes = NULL;
+  char declares[256], *rest = declares;
   size_t size = 0;
   world.loads++;
   state->script = script;
@@ -49,7 +60,6 @@ script_state *state_load(script *script, uint64_t generation, source *tried,
   state->source.context = context;
   assert_int_equal(
       source_read(&state->source, script->path, &bytes, &size, NULL), 0);
-  iotops_free(context, bytes);
   if (world.fails) {
     *tried = state->source;
     iotops_free(context, state);
@@ -58,6 +68,7 @@ script_state *state_load(script *script, uint64_t generation, source *tried,
   }
   state->endpoints = iotops_zalloc(context, 8 * sizeof *state->endpoints);
   state->refused = iotops_zalloc(context, 8);
+  state->marks = iotops_zalloc(context, 8 * sizeof *state->marks);
   snprintf(declares, sizeof declares, "%s", world.declares);
   for (char *word; (word = strtok_r(rest, " ", &rest)) != NULL;) {
     iotops_lua_endpoint *endpoint = &world.slots[world.used++];
@@ -81,6 +92,7 @@ void state_free(script_state *state) {
   world.frees++;
   iotops_free(context, state->endpoints);
   iotops_free(context, state->refused);
+  iotops_free(context, state->marks);
   source_clear(&state->source);
   iotops_free(context, state);
 }
@@ -89,6 +101,86 @@ void state_drain(script_state *state, uint64_t limit_ms) {
   (void)limit_ms;
   state->draining = true;
   world.drains++;
+}
+
+script_state *state_recall(script *script, uint64_t generation,
+                           const source *from, iotops_error *err) {
+  source tried = {.context = script->host->context};
+  script_state *state = state_load(script, generation, &tried, err);
+  if (state == NULL) {
+    source_clear(&tried);
+    return NULL;
+  }
+  source_clear(&state->source);
+  assert_int_equal(source_copy(&state->source, from), 0);
+  return state;
+}
+
+iotops_lua_handoff iotops_lua_declared_handoff(lua_State *L) {
+  (void)L;
+  return world.handoff;
+}
+
+size_t iotops_lua_busy_calls(lua_State *L) {
+  (void)L;
+  return world.busy;
+}
+
+void iotops_lua_freeze(lua_State *L, bool frozen) {
+  (void)L;
+  world.frozen = frozen;
+}
+
+int iotops_lua_save(lua_State *L, size_t limit, iotops_lua_snapshot **snapshot,
+                    iotops_error *err) {
+  (void)L;
+  (void)limit;
+  world.saves++;
+  *snapshot = NULL;
+  if (world.save_fails)
+    return iotops_error_set(err, IOTOPS_EXECUTION_ERROR, "a is a function");
+  *snapshot = calloc(1, sizeof **snapshot);
+  assert_non_null(*snapshot);
+  (*snapshot)->content = ++world.saved;
+  world.snapshots++;
+  return 0;
+}
+
+int iotops_lua_restore(lua_State *L, const iotops_lua_snapshot *snapshot,
+                       iotops_error *err) {
+  (void)L;
+  world.restores++;
+  world.restored = snapshot->content;
+  return world.restore_fails
+             ? iotops_error_set(err, IOTOPS_EXECUTION_ERROR, "no such layout")
+             : 0;
+}
+
+size_t iotops_lua_snapshot_tables(const iotops_lua_snapshot *snapshot) {
+  (void)snapshot;
+  return 3;
+}
+
+void iotops_lua_snapshot_free(iotops_lua_snapshot *snapshot) {
+  if (snapshot == NULL)
+    return;
+  world.snapshots--;
+  free(snapshot);
+}
+
+bool iotops_lua_endpoint_is_command(const iotops_lua_endpoint *endpoint) {
+  return endpoint->identity[0] == 'C';
+}
+
+void iotops_lua_endpoint_pause(iotops_lua_endpoint *endpoint, bool paused) {
+  endpoint->paused = paused;
+}
+
+iotops_message *iotops_lua_endpoint_take(iotops_lua_endpoint *endpoint,
+                                         iotops_ack *ack) {
+  (void)endpoint;
+  (void)ack;
+  return NULL;
 }
 
 size_t iotops_lua_calls(lua_State *L) {
@@ -141,7 +233,14 @@ static bool is_connected(iotops_mqtt_client *client) {
   return world.connected;
 }
 
-static const iotops_mqtt_client_ops client_ops = {.is_connected = is_connected};
+static void observe(iotops_mqtt_client *client,
+                    iotops_mqtt_observer *observer) {
+  (void)client;
+  (void)observer;
+}
+
+static const iotops_mqtt_client_ops client_ops = {
+    .is_connected = is_connected, .observe = observe, .unobserve = observe};
 
 static void noted(void *user, const iotops_log_record *record) {
   size_t size = strlen(world.log);
@@ -177,6 +276,9 @@ static int begin(void **state) {
   f->client.context = f->host.context;
   f->host.client = &f->client;
   f->host.options.grant_timeout_ms = 30;
+  f->host.options.handoff_timeout_ms = 30;
+  f->host.options.probation_ms = 1000;
+  f->host.options.probation_errors = 5;
   f->host.phase = HOST_SERVING;
   snprintf(f->path, sizeof f->path, "/tmp/iotops-test-%d.lua", (int)getpid());
   f->script = script_new(&f->host, f->path, false);
@@ -414,6 +516,262 @@ static void of_two_changes_the_last_is_taken(void **state) {
   assert_null(f->script->reload);
 }
 
+/* ------------------------------------------------------------- hand-off -- */
+
+static void hand_over(void) {
+  world.handoff =
+      (iotops_lua_handoff){.saves = true, .restores = true, .version = 1};
+}
+
+static void
+a_state_is_handed_over_at_once_when_nothing_is_in_hand(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  assert_int_equal(world.saves, 0);
+  change(f, "2", "a@x");
+  assert_int_equal(f->script->generation, 2);
+  assert_int_equal(world.restored, 1);
+  assert_false(world.slots[1].paused);
+  assert_int_equal(f->script->last_reload.outcome, RELOAD_COMMITTED);
+  assert_int_equal(f->script->last_reload.records, 3);
+}
+
+static void calls_in_hand_are_waited_for(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  world.busy = 1;
+  change(f, "2", "a@x");
+  assert_int_equal(f->script->generation, 1);
+  assert_true(world.slots[0].paused && world.frozen);
+  assert_true(f->script->client.keeping);
+  reload_turn_ended(f->script);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 1);
+  world.busy = 0;
+  reload_turn_ended(f->script);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 2);
+  assert_false(f->script->client.keeping);
+}
+
+static void calls_that_do_not_end_in_time_are_left_behind(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  world.busy = 2;
+  change(f, "2", "a@x");
+  pass(f, 60);
+  assert_int_equal(f->script->generation, 2);
+  assert_true(logged("2 calls have not ended within 0.0 s"));
+}
+
+static void a_failed_hand_off_changes_nothing(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  world.save_fails = true;
+  change(f, "2", "a@x");
+  assert_int_equal(f->script->generation, 1);
+  assert_false(world.slots[0].paused || world.frozen);
+  assert_false(f->script->client.keeping);
+  assert_true(logged("its state cannot be saved; still serving generation 1"));
+  world.save_fails = false;
+  world.restore_fails = true;
+  change(f, "3", "a@x b@y");
+  answer(&world.slots[3], NULL);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 1);
+  assert_true(world.slots[3].closed);
+  assert_false(world.slots[0].paused || world.frozen);
+  assert_true(logged("the state cannot be restored; still serving"));
+  assert_int_equal(world.snapshots, 0);
+  world.restore_fails = false;
+  change(f, "4", "a@x");
+  assert_int_equal(f->script->generation, 2);
+}
+
+static void a_change_while_quiescing_begins_anew(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  world.busy = 1;
+  change(f, "2", "a@x");
+  change(f, "3", "a@x");
+  assert_int_equal(world.frees, 1);
+  assert_true(world.slots[0].paused && world.frozen);
+  world.busy = 0;
+  reload_turn_ended(f->script);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 2);
+  assert_int_equal(world.loads, 3);
+}
+
+static void what_was_put_back_while_quiescing_goes_on(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  world.busy = 1;
+  change(f, "2", "a@x");
+  change(f, "1", "a@x");
+  assert_null(f->script->reload);
+  assert_false(world.slots[0].paused || world.frozen);
+  assert_int_equal(f->script->generation, 1);
+}
+
+static void a_script_that_stops_while_quiescing_is_not_replaced(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  world.busy = 1;
+  change(f, "2", "a@x");
+  script_quiesce(f->script);
+  pass(f, 60);
+  assert_int_equal(f->script->generation, 1);
+  assert_null(f->script->reload);
+  assert_false(f->script->client.keeping);
+}
+
+/* ------------------------------------------------------------ probation -- */
+
+/* Calls of the serving generation end, so many of them with an error. */
+static void serve(fixture *f, unsigned calls, unsigned failed) {
+  for (unsigned i = 0; i < calls; i++) {
+    f->script->current->ended_calls++;
+    if (i >= failed)
+      continue;
+    f->script->current->failed_calls++;
+    probation_call_failed(f->script);
+  }
+}
+
+static void a_version_that_mostly_fails_is_taken_back(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  change(f, "2", "a@x");
+  serve(f, 4, 4);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 2);
+  serve(f, 1, 1);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 3);
+  assert_int_equal(world.restored, 1); /* what generation 1 had handed over */
+  assert_int_equal(world.saves, 1);
+  assert_int_equal(f->script->last_reload.outcome, RELOAD_ROLLED_BACK);
+  assert_non_null(
+      strstr(f->script->last_reload.message, "5 of its first 5 calls failed"));
+  assert_int_equal(f->script->client.counters.rollbacks, 1);
+  /* What has failed is not tried again, unless somebody says so. */
+  script_consider(f->script, SCRIPT_LOOK_CONTENT);
+  script_consider(f->script, SCRIPT_LOOK_FORCED);
+  assert_int_equal(f->script->generation, 3);
+  /* And there is no way back from the way back. */
+  serve(f, 9, 9);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 3);
+  assert_int_equal(script_rollback(f->script, NULL), -1);
+  assert_int_equal(script_reload(f->script, NULL), 0);
+  assert_int_equal(f->script->generation, 4);
+}
+
+static void few_errors_among_many_calls_are_borne_with(void **state) {
+  fixture *f = *state;
+  change(f, "1", "a@x");
+  change(f, "2", "a@x");
+  serve(f, 10, 0);
+  serve(f, 10, 10);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 2);
+  serve(f, 1, 1);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 3);
+}
+
+static void after_the_probation_nothing_is_taken_back(void **state) {
+  fixture *f = *state;
+  f->host.options.probation_ms = 20;
+  change(f, "1", "a@x");
+  change(f, "2", "a@x");
+  pass(f, 40);
+  serve(f, 9, 9);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 2);
+  /* By hand it is. */
+  assert_int_equal(script_rollback(f->script, NULL), 0);
+  assert_int_equal(f->script->generation, 3);
+}
+
+static void a_bad_version_does_not_become_the_last_good_one(void **state) {
+  fixture *f = *state;
+  change(f, "good", "a@x");
+  change(f, "bad", "a@x");
+  serve(f, 3, 3);
+  change(f, "worse", "a@x");
+  assert_int_equal(f->script->generation, 3);
+  serve(f, 5, 5);
+  pass(f, 1);
+  assert_int_equal(f->script->generation, 4);
+  assert_memory_equal(f->script->current->source.files[0].bytes, "good", 4);
+}
+
+static void a_remedy_that_cannot_be_loaded_does_not_keep_it(void **state) {
+  fixture *f = *state;
+  change(f, "1", "a@x");
+  change(f, "2", "a@x");
+  /* The remedy waits for a grant when the last error comes. */
+  change(f, "3", "a@x b@y");
+  serve(f, 5, 5);
+  pass(f, 5);
+  assert_int_equal(f->script->generation, 2);
+  snprintf(world.declares, sizeof world.declares, "a@x");
+  answer(&world.slots[3], "Not authorized");
+  pass(f, 5);
+  assert_int_equal(f->script->generation, 3);
+  assert_int_equal(f->script->last_reload.outcome, RELOAD_ROLLED_BACK);
+}
+
+static void a_state_of_the_same_layout_is_taken_back_by_hand(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  change(f, "2", "a@x");
+  assert_int_equal(script_rollback(f->script, NULL), 0);
+  assert_int_equal(f->script->generation, 3);
+  assert_int_equal(world.restored, 2);
+}
+
+static void two_scripts_do_not_answer_one_command(void **state) {
+  fixture *f = *state;
+  char path[80];
+  change(f, "1", "C@fan/set a@x");
+  snprintf(path, sizeof path, "%s.other", f->path);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs("1", file);
+  fclose(file);
+  script *other = script_new(&f->host, path, false);
+  assert_non_null(other);
+  f->host.scripts = f->script;
+  f->script->next = other;
+  script_consider(other, SCRIPT_LOOK_CONTENT);
+  assert_null(other->current);
+  assert_true(logged("answers the command fan/set already"));
+  /* The same telemetry may go to both, and a group shares its requests. */
+  snprintf(world.declares, sizeof world.declares, "%s",
+           "a@x C@$share/g/fan/set");
+  script_consider(other, SCRIPT_LOOK_FORCED);
+  assert_non_null(other->current);
+  script_close(other);
+  for (size_t i = 0; i < world.used; i++)
+    if (world.slots[i].done != NULL)
+      answer(&world.slots[i], NULL);
+  f->script->next = NULL;
+  script_free(other);
+  unlink(path);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
   const struct CMUnitTest tests[] = {
@@ -431,6 +789,20 @@ int main(void) {
       TEST(a_grant_of_a_try_given_up_does_not_count_for_the_next),
       TEST(an_endpoint_that_was_refused_is_opened_anew),
       TEST(of_two_changes_the_last_is_taken),
+      TEST(a_state_is_handed_over_at_once_when_nothing_is_in_hand),
+      TEST(calls_in_hand_are_waited_for),
+      TEST(calls_that_do_not_end_in_time_are_left_behind),
+      TEST(a_failed_hand_off_changes_nothing),
+      TEST(a_change_while_quiescing_begins_anew),
+      TEST(what_was_put_back_while_quiescing_goes_on),
+      TEST(a_script_that_stops_while_quiescing_is_not_replaced),
+      TEST(a_version_that_mostly_fails_is_taken_back),
+      TEST(few_errors_among_many_calls_are_borne_with),
+      TEST(after_the_probation_nothing_is_taken_back),
+      TEST(a_bad_version_does_not_become_the_last_good_one),
+      TEST(a_remedy_that_cannot_be_loaded_does_not_keep_it),
+      TEST(a_state_of_the_same_layout_is_taken_back_by_hand),
+      TEST(two_scripts_do_not_answer_one_command),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
