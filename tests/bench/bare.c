@@ -3,20 +3,25 @@
 **
 **   bare receive PORT COUNT TOPIC          COUNT messages, from first to last
 **   bare send PORT COUNT TOPIC WINDOW      COUNT messages, WINDOW in flight
+**   bare pace PORT COUNT TOPIC RATE        RATE messages a second until
+*SIGTERM,
+**                                          each with the time it was sent at
 **   bare pong PORT COUNT TOPIC             answers what ping asks
 **   bare ping PORT COUNT TOPIC             COUNT round trips, one at a time
 **
 ** Everything is MQTT v5, QoS 1, 64 bytes of JSON.  With NODELAY=1 in the
-** environment its socket has TCP_NODELAY, which libmosquitto leaves off. Prints
-*"ready" when
-** subscribed and one line of figures: seconds, or p50 and p99 microseconds.
+** environment its socket has TCP_NODELAY, which libmosquitto leaves off.
+** Prints "ready" when subscribed and one line of figures: seconds, or p50 and
+** p99 microseconds.
 */
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -131,6 +136,34 @@ static void send_all(bench *b, long window) {
   printf("%.6f seconds\n", now() - started);
 }
 
+static volatile sig_atomic_t stopped;
+
+static void stop(int signal) {
+  (void)signal;
+  stopped = 1;
+}
+
+/* What is due by the clock, so that a busy machine gets the same rate. */
+static void pace(bench *b, double rate) {
+  const struct timespec pause = {.tv_nsec = 50000};
+  double started = now();
+  prctl(PR_SET_TIMERSLACK, 1000UL);
+  signal(SIGTERM, stop);
+  while (!stopped) {
+    while ((double)b->sent < (now() - started) * rate) {
+      char text[PAYLOAD_SIZE + 1];
+      snprintf(text, sizeof text, "{\"sent\":%.0f,\"sequence\":%ld}",
+               now() * 1e9, b->sent);
+      snprintf(b->payload, sizeof b->payload, "%-64s", text);
+      publish(b, NULL);
+    }
+    nanosleep(&pause, NULL);
+    check(mosquitto_loop(b->client, 0, 1), "loop");
+  }
+  while (b->acked < b->sent)
+    loop(b);
+}
+
 static void pong(bench *b) {
   mosquitto_message_v5_callback_set(b->client, on_request);
   subscribe(b, b->topic);
@@ -191,7 +224,8 @@ static void connect_to(bench *b, int port) {
 int main(int argc, char **argv) {
   bench b = {0};
   if (argc < 5) {
-    fputs("usage: bare receive|send|pong|ping PORT COUNT TOPIC [WINDOW]\n",
+    fputs("usage: bare receive|send|pace|pong|ping PORT COUNT TOPIC "
+          "[WINDOW|RATE]\n",
           stderr);
     return 2;
   }
@@ -204,6 +238,8 @@ int main(int argc, char **argv) {
     receive(&b);
   else if (strcmp(argv[1], "send") == 0)
     send_all(&b, argc > 5 ? strtol(argv[5], NULL, 10) : 100);
+  else if (strcmp(argv[1], "pace") == 0)
+    pace(&b, argc > 5 ? strtod(argv[5], NULL) : 1000);
   else if (strcmp(argv[1], "pong") == 0)
     pong(&b);
   else if (strcmp(argv[1], "ping") == 0)
