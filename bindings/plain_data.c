@@ -121,8 +121,10 @@ static void grow_seen(lua_State *L, plain_data *data) {
       data->seen_capacity > 0 ? data->seen_capacity * 4 : 256;
   larger.seen =
       iotops_zalloc(data->context, larger.seen_capacity * sizeof *larger.seen);
-  if (larger.seen == NULL)
+  if (larger.seen == NULL) {
     luaL_error(L, "out of memory");
+    return;
+  }
   for (size_t i = 0; i < data->seen_capacity; i++)
     if (data->seen[i].address != NULL)
       larger.seen[place_of(&larger, data->seen[i].address)] = data->seen[i];
