@@ -84,6 +84,8 @@ static void refuse(lua_State *L, const step *at, const char *what) {
 
 static void add(lua_State *L, plain_data *data, const void *bytes,
                 size_t size) {
+  if (size == 0)
+    return;
   if (size > data->limit || data->size > data->limit - size)
     luaL_error(L, "what save returned takes more than %I bytes",
                (lua_Integer)data->limit);
@@ -92,8 +94,10 @@ static void add(lua_State *L, plain_data *data, const void *bytes,
     while (capacity < data->size + size)
       capacity *= 2;
     char *moved = iotops_resize(data->context, data->bytes, capacity);
-    if (moved == NULL)
+    if (moved == NULL) {
       luaL_error(L, "out of memory");
+      return;
+    }
     data->bytes = moved;
     data->capacity = capacity;
   }
