@@ -227,6 +227,35 @@ $(MODELS): $(BUILD)/tests/model/%: $(BUILD)/tests/model/%.o \
 	$(call show,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
+# The session against a reference; and copies of it with a mistake each, which
+# the reference must find.
+MACHINE := $(BUILD)/tests/model/machine
+MISTAKES := flapping order lost clean
+$(MACHINE): $(MACHINE).o $(BUILD)/tests/model/reference.o $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+
+flapping_SOURCE := host/session/reconnect.c
+flapping_MISTAKE := s/>= RECONNECT_STABLE_MS/>= 1/
+order_SOURCE := host/session/outbox.c
+order_MISTAKE := s/op = list->last;/op = list->first;/
+lost_SOURCE := host/session/session_input.c
+lost_MISTAKE := s/(!reply->session_present \&\& session->ever/(session->freed \&\& session->ever/
+clean_SOURCE := host/session/session_attempt.c
+clean_MISTAKE := s/config->clean_start \&\& !session->ever_connected;/config->clean_start;/
+$(BUILD)/tests/model/mistake_%.c: $(MACHINE).o
+	$(Q)sed '$($*_MISTAKE)' $($*_SOURCE) > $@
+	$(Q)! cmp -s $($*_SOURCE) $@
+
+$(BUILD)/tests/model/mistake_%.o: $(BUILD)/tests/model/mistake_%.c
+	$(call show,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/tests/model/machine_%: $(MACHINE).o $(BUILD)/tests/model/reference.o \
+  $(BUILD)/tests/model/mistake_%.o $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+
 # The same with a script in a host.
 STARVE_SCRIPTS := $(BUILD)/tests/model/starve_scripts
 $(BUILD)/tests/model/starve_scripts.o: EXTRA_CFLAGS = $(LUA_CFLAGS)
@@ -291,7 +320,7 @@ $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(BUILD)/fuzz/core.a tests/fuzz/fuzz.h
 module: $(MODULE)
 unit: $(UNIT_TESTS)
 replays: $(REPLAYS)
-models: $(MODELS) $(STARVE_SCRIPTS)
+models: $(MODELS) $(STARVE_SCRIPTS) $(MACHINE) $(MISTAKES:%=$(MACHINE)_%)
 benches: $(BENCHES)
 
 -include $(shell find $(BUILD)/host $(BUILD)/bindings $(BUILD)/tests \
@@ -341,9 +370,10 @@ fuzz: deps-fuzz ## let each fuzz target look for TIME=60 seconds
 
 fuzz-build: $(FUZZERS)
 
-model: deps-test ## a million histories of acknowledgements against a reference; every allocation fails
+model: deps-test ## histories of acknowledgements and sessions against references; each allocation fails
 	$(build) models
 	@$(BUILD)/tests/model/acks $(or $(HISTORIES),1000000)
+	@$(BUILD)/tests/model/machine 100000
 	@$(BUILD)/tests/model/starve
 	@for run in 1 2 8; do \
 	  RUN=$$run $(BUILD)/tests/model/starve_scripts || exit 1; done

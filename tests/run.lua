@@ -123,6 +123,7 @@ local function programs()
   end
   for _, model in ipairs {
     { "acks", "100000" }, { "simulate", "400" }, { "starve" }, { "starve_scripts", "5" },
+    { "machine", "4000" },
   } do
     list[#list + 1] = {
       name = "model " .. model[1],
@@ -133,6 +134,12 @@ local function programs()
       read = read_summary,
     }
   end
+  list[#list + 1] = {
+    name = "model mistakes",
+    command = { "lua5.4", "tests/model/mistakes.lua" },
+    seconds = 60,
+    read = read_summary,
+  }
   if (os.getenv("SANITIZE") or "") == "" then -- both want to be malloc
     list[#list + 1] = {
       name = "libraries short of memory",

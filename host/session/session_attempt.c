@@ -103,6 +103,8 @@ void session_opened(void *user) {
 }
 
 void session_connected(iotops_session *session, const packet_reply *reply) {
+  uint64_t idle, interval;
+
   iotops_log(session->context, IOTOPS_LOG_INFO, "session",
              "connected: session present %d, receive maximum %u, maximum "
              "packet size %lu, keep-alive %u s",
@@ -113,14 +115,16 @@ void session_connected(iotops_session *session, const packet_reply *reply) {
   session->state = IOTOPS_SESSION_CONNECTED;
   session->connected = session->ever_connected = true;
   session->connected_at_ms = iotops_mono_ms(session->context);
-  session->last_write_ms = session->connected_at_ms;
   session->awaiting_pong = false;
   reconnect_connected(&session->reconnect, session->connected_at_ms);
   ack_queue_begin(&session->acks);
   session->metrics.connects++;
-  if (session->limits.keep_alive_s > 0)
+  /* The broker counts from our CONNECT, however late it answered. */
+  idle = session->connected_at_ms - session->last_write_ms;
+  interval = session->limits.keep_alive_s * (uint64_t)1000;
+  if (interval > 0)
     iotops_timer_start(session->context, &session->ping,
-                       session->limits.keep_alive_s * (uint64_t)1000);
+                       idle < interval ? interval - idle : 0);
   session_auth_check(session);
   session_flush_later(session);
   session_tell_connected(session, reply);
