@@ -205,6 +205,14 @@ local function computing(...)
   end
 end
 
+local function computing_plainly()
+  local lua = process.start({ "lua5.4", "tests/bench/compute.lua" },
+    { env = { PLAIN = "1", COUNT = tostring(TURNS) } })
+  local seconds = figures(lua, "([%d.]+) seconds")
+  lua:wait(30)
+  return seconds * 1e3
+end
+
 -- The pause that a reload makes, with a state of so many records to hand over;
 -- `still` is the same run without reloads.
 local function reloading(still, records)
@@ -260,6 +268,8 @@ local rows = {
   { name = "computing, guarded or not", unit = "ms", goal = "<= 1.02 x",
     bare = computing("--turn-limit", "0", "--load-limit", "0", "--memory-limit", "0"),
     ours = computing() },
+  { name = "the same, not a plain lua5.4", unit = "ms", goal = "-",
+    bare = computing_plainly, ours = computing() },
   { name = "reload at 10 000 messages/s", unit = "us p99", second = "us p50",
     goal = "<= 3000", bare = reloading(true), ours = reloading(false) },
   { name = "the same, handing over 1 000", unit = "us p99", second = "us p50",
