@@ -197,7 +197,7 @@ static const core_field *const all_fields[] = {
     own_fields,  misuse_fields, error_fields,  session_fields, payload_fields,
     json_fields, log_fields,    timer_fields,  job_fields,     event_fields,
     run_fields,  store_fields,  lock_fields,   clock_fields,   resp3_fields,
-    luv_fields,  file_fields,   metric_fields, handoff_fields};
+    luv_fields,  file_fields,   metric_fields, handoff_fields, trace_fields};
 
 static const core_field *find_field(const char *name) {
   for (size_t i = 0; i < sizeof all_fields / sizeof all_fields[0]; i++)

@@ -117,7 +117,7 @@ extern const core_field clock_fields[], error_fields[], event_fields[],
     file_fields[], handoff_fields[], job_fields[], json_fields[], lock_fields[],
     log_fields[], luv_fields[], metric_fields[], misuse_fields[],
     payload_fields[], resp3_fields[], run_fields[], session_fields[],
-    store_fields[], timer_fields[];
+    store_fields[], timer_fields[], trace_fields[];
 
 /* Each does what must be done before a script runs. */
 void open_coroutines(lua_State *L);

@@ -74,6 +74,7 @@ typedef struct iotops_lua_embedder {
   iotops_mqtt_client *client; /* borrowed; the default session */
   const char *script;         /* borrowed; the script's name, for log records */
   uint64_t generation;        /* of the script, for log records */
+  bool no_trace_context;      /* what is sent carries none of what came */
 
   /*
   ** A script declared an endpoint on the default session while the state was

@@ -5,6 +5,7 @@
 #include "error.h"
 #include "message_table.h"
 #include "payload_value.h"
+#include "trace.h"
 
 enum { MOST_REQUESTS = 1000 }; /* at a time, unless the script says */
 
@@ -116,6 +117,7 @@ static int respond(lua_State *L, call *answering, int value, int extras) {
     to.options.timestamp = text_option(L, extras, "timestamp");
     add_application_error(L, extras, &to);
   }
+  trace_add(L, &to.options.user_data, &to.options.user_data_count);
   int serializer = 0;
   if (endpoint->response_format == IOTOPS_FORMAT_CUSTOM) {
     push_anchored(L, endpoint);
@@ -241,6 +243,8 @@ void request_arrived(void *user, iotops_request *request,
   }
   begun->info.topic = view->topic;
   begun->info.packet_id = view->packet_id;
+  begun->trace =
+      trace_from(endpoint->state, view->user_data, view->user_data_count);
   if (view->correlation_id != NULL) {
     begun->info.has_correlation_id = true;
     memcpy(begun->info.correlation_id, view->correlation_id,

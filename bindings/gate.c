@@ -6,6 +6,7 @@
 
 #include "coroutine.h"
 #include "luv.h"
+#include "trace.h"
 #include "wait.h"
 
 enum { SPARE_CALLS = 64 };
@@ -67,6 +68,7 @@ static void call_recycle(call *ended) {
     ended->next->previous = ended->previous;
   state->call_count--;
   iotops_free(state->context, ended->topic);
+  iotops_free(state->context, ended->trace);
   bool deaf = ended->deaf;
   call kept = {
       .state = state, .co = ended->co, .thread_ref = ended->thread_ref};
@@ -85,6 +87,7 @@ static void free_list(call **list) {
     call *dead = *list;
     *list = dead->next;
     iotops_free(dead->state->context, dead->topic);
+    iotops_free(dead->state->context, dead->trace);
     iotops_free(dead->state->context, dead);
   }
 }
@@ -107,7 +110,7 @@ void call_log(const call *call, iotops_log_level level, const char *format,
   va_start(args, format);
   vsnprintf(message, sizeof message, format, args);
   va_end(args);
-  iotops_log_field fields[5];
+  iotops_log_field fields[7];
   iotops_log_record record = {.level = level,
                               .component = "script",
                               .message = iotops_text_of(message),
@@ -132,6 +135,13 @@ void call_log(const call *call, iotops_log_level level, const char *format,
     iotops_uuid_text(call->info.correlation_id, correlation);
     fields[record.field_count++] =
         (iotops_log_field){"correlation", iotops_text_of(correlation), false};
+  }
+  if (call->trace != NULL) {
+    const char *parent = call->trace->parent;
+    fields[record.field_count++] = (iotops_log_field){
+        "trace_id", {parent + TRACE_ID_AT, TRACE_ID_SIZE}, false};
+    fields[record.field_count++] = (iotops_log_field){
+        "span_id", {parent + TRACE_SPAN_AT, TRACE_SPAN_SIZE}, false};
   }
   iotops_log_fields(state->context, &record);
 }

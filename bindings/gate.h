@@ -19,6 +19,7 @@ struct call {
   int thread_ref; /* keeps co */
   iotops_lua_call info;
   char *topic; /* owned; info.topic, once the call outlives its message */
+  struct trace *trace; /* owned; that it is part of, or NULL */
   /*
   ** The call has ended or was given up; `failed` is the message with its
   ** traceback, NULL when it ended well.  Must not run Lua.

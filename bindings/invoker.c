@@ -5,6 +5,7 @@
 #include "options.h"
 #include "payload_value.h"
 #include "session.h"
+#include "trace.h"
 
 static const char class_name[] = "iotops.invoker";
 static const class_info invoker_class;
@@ -143,6 +144,7 @@ static int invoker_invoke(lua_State *L) {
     if (cloud_event_option(L, 3, "cloud_event", &event))
       options.cloud_event = &event;
   }
+  trace_add(L, &options.user_data, &options.user_data_count);
   int serializer = 0;
   if (self->request_format == IOTOPS_FORMAT_CUSTOM) {
     lua_getiuservalue(L, 1, 1);

@@ -2,9 +2,14 @@
 #include "gate.h"
 #include "misuse.h"
 #include "timer.h"
+#include "trace.h"
 
 typedef struct job job;
-struct job { /* a userdata; its user value lists function and arguments */
+/*
+** A userdata; its first user value lists function and arguments, the second,
+** if it has one, is the trace that it was spawned in.
+*/
+struct job {
   iotops_lua_call_kind kind;
   bool at_stop; /* is given the reason as well */
   job *next;
@@ -18,11 +23,14 @@ static int ended_k(lua_State *L, int status, lua_KContext context) {
 }
 
 static int job_body(lua_State *L) {
-  const call *begun = lua_touserdata(L, 1);
+  call *begun = lua_touserdata(L, 1);
   job *taken = begun->user;
   lua_settop(L, 0);
   push_anchored(L, taken);
   drop_anchor(L, taken);
+  if (lua_getiuservalue(L, 1, 2) == LUA_TSTRING)
+    begun->trace = trace_copy(L, 2, begun->state->context);
+  lua_settop(L, 1);
   lua_getiuservalue(L, 1, 1);
   lua_replace(L, 1);
   lua_getfield(L, 1, "n");
@@ -74,10 +82,16 @@ static int add_job(lua_State *L, iotops_lua_call_kind kind) {
     lua_rawseti(L, 1, i);
   lua_pushinteger(L, count);
   lua_setfield(L, 1, "n");
-  job *made = lua_newuserdatauv(L, sizeof *made, 1);
+  const call *running = state->running_call;
+  bool is_traced = running != NULL && running->trace != NULL;
+  job *made = lua_newuserdatauv(L, sizeof *made, is_traced ? 2 : 1);
   *made = (job){.kind = kind};
   lua_insert(L, 1);
   lua_setiuservalue(L, 1, 1);
+  if (is_traced) {
+    trace_push(L, running->trace);
+    lua_setiuservalue(L, 1, 2);
+  }
   anchor(L, made);
   *state->last_job = made;
   state->last_job = &made->next;

@@ -3,6 +3,7 @@
 #include "error.h"
 #include "message_table.h"
 #include "payload_value.h"
+#include "trace.h"
 
 static const char *const receiver_options[] = {"topic_pattern",
                                                "topic_namespace",
@@ -107,6 +108,8 @@ void telemetry_arrived(void *user, iotops_telemetry_delivery *delivery,
   }
   begun->info.topic = telemetry->topic;
   begun->info.packet_id = telemetry->packet_id;
+  begun->trace = trace_from(endpoint->state, telemetry->user_data,
+                            telemetry->user_data_count);
   begun->client = endpoint->client;
   begun->user = endpoint;
   begun->view = telemetry;

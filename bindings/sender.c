@@ -6,6 +6,7 @@
 #include "options.h"
 #include "payload_value.h"
 #include "session.h"
+#include "trace.h"
 
 static const char class_name[] = "iotops.sender";
 static const class_info sender_class;
@@ -100,6 +101,7 @@ static int sender_send(lua_State *L) {
     if (cloud_event_option(L, 3, "cloud_event", &event))
       options.cloud_event = &event;
   }
+  trace_add(L, &options.user_data, &options.user_data_count);
   int serializer = 0;
   if (self->format == IOTOPS_FORMAT_CUSTOM) {
     lua_getiuservalue(L, 1, 1);

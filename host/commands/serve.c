@@ -33,6 +33,9 @@ const char serve_options_help[] =
     "without\n"
     "                           ADDRESS on 127.0.0.1, *:PORT for all "
     "addresses\n"
+    "  --no-trace-context       what handlers send does not carry on the "
+    "traceparent\n"
+    "                           that they were given\n"
     "  --end-session            at the end, have the broker forget the "
     "session;\n"
     "                           without it the broker queues for the next "
@@ -139,6 +142,9 @@ int serve_option(const char *command, serve_options *options, int option,
       return command_usage_error(
           command, "--probation-errors takes a count above 0, not \"%s\"",
           value);
+    return COMMAND_DONE;
+  case SERVE_NO_TRACE_CONTEXT:
+    options->host.no_trace_context = true;
     return COMMAND_DONE;
   case SERVE_END_SESSION:
     options->host.end_session = true;

@@ -35,6 +35,7 @@ enum {
   SERVE_MEMORY_LIMIT,
   SERVE_END_SESSION,
   SERVE_HTTP,
+  SERVE_NO_TRACE_CONTEXT,
   SERVE_LOG_LEVEL,
   SERVE_LOG_FORMAT,
   SERVE_CLIENT_ID,
@@ -51,6 +52,7 @@ enum {
       {"turn-limit", required_argument, NULL, SERVE_TURN_LIMIT},               \
       {"load-limit", required_argument, NULL, SERVE_LOAD_LIMIT},               \
       {"memory-limit", required_argument, NULL, SERVE_MEMORY_LIMIT},           \
+      {"no-trace-context", no_argument, NULL, SERVE_NO_TRACE_CONTEXT},         \
       {"http", required_argument, NULL, SERVE_HTTP},                           \
       {"end-session", no_argument, NULL, SERVE_END_SESSION},                   \
       {"http", required_argument, NULL, SERVE_HTTP},                           \

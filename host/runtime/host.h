@@ -53,6 +53,7 @@ typedef struct host_options {
   uint64_t load_limit_ms; /* the same for its main chunk */
   size_t memory_limit;    /* bytes, a generation */
   bool end_session;       /* at the end, instead of detaching from it */
+  bool no_trace_context;  /* of messages is carried on */
   const char *http;       /* borrowed; where probes.h is answered, or NULL */
   /*
   ** Without a broker: what the scripts run on instead of a session of the

@@ -357,6 +357,7 @@ static int furnish(lua_State *L) {
       .client = &script->client.base,
       .script = script->name,
       .generation = state->generation,
+      .no_trace_context = script->host->options.no_trace_context,
       .declare = declare,
       .enter = enter,
       .leave = leave,

@@ -24,7 +24,8 @@ local VERSION = "0.1.0"
 -- A part, and the names that it defines.
 local PARTS = [[
 core: version null any log resp3 clock
-core: counter gauge sleep after every now hlc spawn on_start on_stop handoff event run stop error is_error
+core: counter gauge sleep after every now hlc traceparent spawn
+core: on_start on_stop handoff event run stop error is_error
 serializers: json raw empty
 setup: configure session
 declarations: on_telemetry on_command

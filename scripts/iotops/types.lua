@@ -58,6 +58,13 @@ function iotops.now() end
 ---@return string
 function iotops.hlc() end
 
+--- The W3C trace context that the running handler's messages carry on: what
+--- it was given had a valid `traceparent` in its user data.  For what is sent by
+--- other ways than `send` and `invoke`.
+---@return string? traceparent nil: the handler is part of no trace
+---@return string? tracestate
+function iotops.traceparent() end
+
 --- Runs a function soon, in a coroutine of its own that may wait.
 ---@param run fun(...: any)
 ---@param ... any
