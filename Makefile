@@ -32,6 +32,8 @@ PACKAGES_TEST  := g++ libcmocka-dev lua-busted lua-filesystem luarocks \
   mosquitto-clients openssl valgrind
 PACKAGES_FUZZ  := clang libclang-rt-14-dev
 PACKAGES_CHECK := clang-format clang-tidy cppcheck lua-check
+# Taken out of Debian's package prometheus: installed, that starts a service.
+PROMTOOL := $(firstword $(wildcard /usr/bin/promtool) $(BUILD)/promtool)
 
 # ----------------------------------------------------------------- flags --
 
@@ -350,14 +352,15 @@ test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
 
 test-now:
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SHARED='$(SHARED)' CC='$(CC)' \
-	  SANITIZE='$(SANITIZE)' \
+	  SANITIZE='$(SANITIZE)' PROMTOOL='$(abspath $(PROMTOOL))' \
 	  $(LUA) tests/run.lua $(TESTS)
 
 test-asan: deps-test ## run the tests under ASan and UBSan
 	$(build) BUILD=$(BUILD)/asan SANITIZE=address,undefined OPTIMIZE=-O1 \
 	  all unit replays models $(BUILD)/asan/tests/faults/peer $(BUILD)/asan/metl \
 	  $(BUILD)/asan/metl-faulty
-	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined test-now
+	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined \
+	  PROMTOOL=$(PROMTOOL) test-now
 
 faults: deps-test ## the table of faults, a line a row
 	$(build) all $(PEER)
@@ -435,6 +438,18 @@ deps deps-build deps-test deps-check deps-fuzz:
 	  echo "Packages are missing.  As root, type:  $$install" >&2; \
 	  exit 1; \
 	fi
+	$(if $(filter lua-busted,$(WANTED)),$(again) $(PROMTOOL))
+
+# Without it the test of the metrics fails, and nothing else does.
+$(BUILD)/promtool:
+	@mkdir -p $@.d
+	$(call show,GET,$@)
+	-$(Q)cd $@.d && { apt-get -q download prometheus >log 2>&1 || \
+	  { apt-get -q update && apt-get -q download prometheus; } >>log 2>&1; } && \
+	  dpkg-deb --fsys-tarfile prometheus_*.deb | \
+	  tar -xO ./usr/bin/promtool >promtool && chmod +x promtool && \
+	  mv promtool ../$(@F) || { cat log; exit 1; } >&2
+	@rm -rf $@.d
 
 # ------------------------------------------------------------------- check --
 

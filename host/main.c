@@ -28,6 +28,7 @@ static int command_version(int argc, char **argv) {
 static const command_entry commands[] = {
     {"run", command_run, "run scripts against the configured broker"},
     {"dev", command_dev, "run scripts against a private broker, for trying"},
+    {"check", command_check, "load scripts and say what they would do"},
     {"test", command_test, "run the tests of scripts, without a broker"},
     {"send", command_send, "send one telemetry message"},
     {"invoke", command_invoke, "invoke a command and print its response"},

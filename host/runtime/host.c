@@ -189,21 +189,38 @@ static int is_script_name(const struct dirent *entry) {
          !ends_with(entry->d_name, size, "_spec.lua");
 }
 
-static void look_into(host *host, const char *folder, script_look look) {
+/* Calls `each` for the scripts in a folder; false when it cannot be read. */
+static bool each_in(const char *folder,
+                    void (*each)(void *user, const char *path), void *user) {
   struct dirent **entries = NULL;
   char path[4096];
-  size_t size = strlen(folder);
   int count = scandir(folder, &entries, is_script_name, alphasort);
   for (int i = 0; i < count; i++) {
     int length =
         snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
     if (length > 0 && (size_t)length < sizeof path && is_file(path))
-      look_at(host, path, true, look);
+      each(user, path);
     free(entries[i]);
   }
   free(entries);
+  return count >= 0;
+}
+
+typedef struct looking {
+  host *host;
+  script_look look;
+} looking;
+
+static void look_at_entry(void *user, const char *path) {
+  const looking *looking = user;
+  look_at(looking->host, path, true, looking->look);
+}
+
+static void look_into(host *host, const char *folder, script_look look) {
+  looking looking = {host, look};
+  size_t size = strlen(folder);
   /* A folder that cannot be read says nothing about what is in it. */
-  if (count < 0)
+  if (!each_in(folder, look_at_entry, &looking))
     return;
   for (script *at = host->scripts; at != NULL; at = at->next)
     if (at->from_folder && strncmp(at->path, folder, size) == 0 &&
@@ -446,7 +463,7 @@ failed:
 }
 
 /* Guards the scripts' turns. */
-static void watch_over(host *host) {
+void host_watch_over(host *host) {
   if ((host->options.turn_limit_ms != 0 || host->options.load_limit_ms != 0 ||
        host->options.memory_limit != 0) &&
       !guard_start(&host->guard))
@@ -481,7 +498,7 @@ static int start(host *host, iotops_error *err) {
                             "the event loop takes no signals");
   /* Watched before they are read, so that no change falls in between. */
   watch_targets(host);
-  watch_over(host);
+  host_watch_over(host);
   host->phase = HOST_SERVING;
   look_around(host, SCRIPT_LOOK_CONTENT);
   if (host->scripts == NULL)
@@ -491,9 +508,18 @@ static int start(host *host, iotops_error *err) {
 
 void host_look(host *host) {
   if (host->phase == HOST_STARTING)
-    watch_over(host);
+    host_watch_over(host);
   host->phase = HOST_SERVING;
   look_around(host, SCRIPT_LOOK_FORCED);
+}
+
+void host_each_path(const host *host,
+                    void (*each)(void *user, const char *path), void *user) {
+  for (size_t i = 0; i < host->target_count; i++)
+    if (!host->targets[i].is_folder)
+      each(user, host->targets[i].path);
+    else
+      each_in(host->targets[i].path, each, user);
 }
 
 host_result host_run(host *host, iotops_error *err) {

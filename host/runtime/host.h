@@ -167,6 +167,16 @@ host_result host_run(host *host, iotops_error *err);
 */
 void host_look(host *host);
 
+/* For a host that loads scripts by itself: guards their turns. */
+void host_watch_over(host *host);
+
+/*
+** Calls `each` with the path of each script that was added, those in folders
+** one by one.
+*/
+void host_each_path(const host *host,
+                    void (*each)(void *user, const char *path), void *user);
+
 /* False once the session has ended: nothing can be sent any more. */
 static inline bool host_has_session(const host *host) {
   return host->session == NULL ||

@@ -325,7 +325,7 @@ static const char *explain(void *user, lua_State *co, const char *message) {
   guard_reason reason = state->turn.reason;
   if (reason == GUARD_NONE && state->refused_size != 0 &&
       strstr(message, "not enough memory") != NULL)
-    reason = GUARD_MEMORY;
+    reason = state->turn.reason = GUARD_MEMORY;
   return guard_text(&state->turn, reason, co);
 }
 
