@@ -61,11 +61,15 @@ typedef struct iotops_lua {
   struct metric *metrics;  /* counters and gauges */
   size_t metric_count;
   struct lua_session *sessions;
-  struct room *rooms;   /* one a client whose queue was full */
-  struct hold *holds;   /* not acknowledged yet */
-  struct luv_poll *luv; /* NULL: luv was not opened */
-  bool luv_gone;        /* its loop is being closed */
-  scratch text;         /* what a serializer writes */
+  struct room *rooms;       /* one a client whose queue was full */
+  struct hold *holds;       /* not acknowledged yet */
+  struct luv_poll *luv;     /* NULL: luv was not opened */
+  bool luv_gone;            /* its loop is being closed */
+  scratch text;             /* what a serializer writes */
+  size_t coroutines;        /* of the script's own, alive or not collected */
+  size_t listed, list_most; /* see population.c */
+  size_t spawned;           /* functions that have not ended */
+  size_t timer_count;       /* in `timers` */
 } iotops_lua;
 
 /* The record of the state that L belongs to, made when there is none. */

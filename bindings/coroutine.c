@@ -1,5 +1,6 @@
 #include "coroutine.h"
 
+#include "population.h"
 #include "wait.h"
 
 static const char
@@ -52,7 +53,10 @@ static int run(lua_State *L, lua_State *co, int arguments, lua_KFunction k,
     lua_State *running = state->running;
     state->frames = &frame;
     state->running = co;
+    bool was_alive = lua_status(co) <= LUA_YIELD;
     status = lua_resume(co, L, arguments, &count);
+    if (status != LUA_YIELD && was_alive)
+      population_ended(state);
     state->running = running;
     state->frames = frame.outer;
     if (status != LUA_YIELD || !wait_is_sentinel(co, count))
@@ -140,6 +144,8 @@ static int reset(lua_State *L, lua_State *co) {
   resume_frame frame = {.from = L, .outer = state->frames};
   state->frames = &frame;
   state->running = co;
+  if (population_is_alive(co))
+    population_ended(state);
   int status = lua_resetthread(co);
   state->running = running;
   state->frames = frame.outer;
@@ -186,11 +192,20 @@ static int wrapped(lua_State *L) {
   return run(L, co, count, wrap_k, end_wrap);
 }
 
-static int coroutine_wrap(lua_State *L) {
+/* Pushes a coroutine of the function at 1. */
+static int coroutine_create(lua_State *L) {
+  iotops_lua *state = state_of(L);
   luaL_checktype(L, 1, LUA_TFUNCTION);
+  population_check(L, state);
   lua_State *co = lua_newthread(L);
+  population_add(L, state);
   lua_pushvalue(L, 1);
   lua_xmove(L, co, 1);
+  return 1;
+}
+
+static int coroutine_wrap(lua_State *L) {
+  coroutine_create(L);
   lua_pushcclosure(L, wrapped, 1);
   return 1;
 }
@@ -250,6 +265,8 @@ void open_coroutines(lua_State *L) {
     lua_pop(L, 1);
     return;
   }
+  lua_pushcfunction(L, coroutine_create);
+  lua_setfield(L, -2, "create");
   lua_pushcfunction(L, coroutine_resume);
   lua_setfield(L, -2, "resume");
   lua_pushcfunction(L, coroutine_wrap);

@@ -121,6 +121,14 @@ typedef struct iotops_lua_embedder {
   */
   iotops_lua_kept_metric *(*keep_metric)(void *user,
                                          const iotops_lua_metric *metric);
+
+  /*
+  ** The script may have as many coroutines of its own, as many spawned
+  ** functions that have not ended and as many timers; 0: any number.  One more
+  ** of `what`: `too_many` raises in `L`, or, when it is NULL, the module does.
+  */
+  size_t coroutine_limit;
+  void (*too_many)(void *user, lua_State *L, const char *what);
   void *user;
 } iotops_lua_embedder;
 

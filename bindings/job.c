@@ -1,6 +1,7 @@
 /* job.c -- iotops.spawn, on_start and on_stop: functions that begin later. */
 #include "gate.h"
 #include "misuse.h"
+#include "population.h"
 #include "timer.h"
 #include "trace.h"
 
@@ -48,6 +49,11 @@ static int job_body(lua_State *L) {
   return 0;
 }
 
+static void job_ended(call *ended, const char *failed) {
+  (void)failed; /* was logged */
+  ended->state->spawned--;
+}
+
 static void begin_jobs(iotops_task *task) {
   iotops_lua *state = task->user;
   /* Those spawned by these begin in the next round. */
@@ -63,9 +69,11 @@ static void begin_jobs(iotops_task *task) {
       iotops_log(state->context, IOTOPS_LOG_ERROR, "script",
                  "a spawned function was not called: out of memory");
       drop_anchor(state->L, taken);
+      state->spawned--;
       continue;
     }
     begun->user = taken;
+    begun->ended = job_ended;
     call_begin(begun, job_body, NULL);
   }
 }
@@ -76,6 +84,7 @@ static int add_job(lua_State *L, iotops_lua_call_kind kind) {
   int count = lua_gettop(L);
   if (state->quiet)
     return misuse(L, "the script is ending; nothing new can be begun");
+  population_bound(L, state, state->spawned, "spawned functions");
   lua_createtable(L, count, 1);
   lua_insert(L, 1);
   for (int i = count; i >= 1; i--)
@@ -95,6 +104,7 @@ static int add_job(lua_State *L, iotops_lua_call_kind kind) {
   anchor(L, made);
   *state->last_job = made;
   state->last_job = &made->next;
+  state->spawned++;
   if (!state->registering)
     iotops_task_soon(state->context, &state->begin_jobs);
   return 0;
@@ -170,6 +180,7 @@ void jobs_drop(iotops_lua *state) {
     job *dropped = state->jobs;
     state->jobs = dropped->next;
     drop_anchor(state->L, dropped);
+    state->spawned--;
   }
   state->last_job = &state->jobs;
 }

@@ -7,6 +7,7 @@
 #include "gate.h"
 #include "misuse.h"
 #include "options.h"
+#include "population.h"
 #include "wait.h"
 
 enum {
@@ -65,6 +66,7 @@ static void deactivate(timer *ended) {
   ended->next = ended->previous = NULL;
   ended->active = false;
   ended->kept = NULL;
+  state->timer_count--;
 }
 
 static int ended_k(lua_State *L, int status, lua_KContext context) {
@@ -195,6 +197,7 @@ static int new_timer(lua_State *L, bool repeats) {
   luaL_argcheck(L, !repeats || delay_ms > 0, 1, "a period above 0 expected");
   lua_settop(L, 3);
   iotops_text name = check_timer_name(L, 3, state);
+  population_bound(L, state, state->timer_count, "timers");
   timer *made = lua_newuserdatauv(L, sizeof *made + name.size + 1, 1);
   *made = (timer){.state = state, .delay_ms = delay_ms, .repeats = repeats};
   memcpy(made->name, name.data, name.size + 1);
@@ -212,6 +215,7 @@ static int new_timer(lua_State *L, bool repeats) {
   if (made->next != NULL)
     made->next->previous = made;
   state->timers = made;
+  state->timer_count++;
   if (!state->registering && !start_first(made, declares(state))) {
     deactivate(made);
     drop_anchor(L, made);

@@ -36,6 +36,9 @@ const char serve_options_help[] =
     "  --no-trace-context       what handlers send does not carry on the "
     "traceparent\n"
     "                           that they were given\n"
+    "  --coroutine-limit N      stop a script that has more coroutines, "
+    "spawned\n"
+    "                           functions or timers (10000; 0: never)\n"
     "  --end-session            at the end, have the broker forget the "
     "session;\n"
     "                           without it the broker queues for the next "
@@ -85,6 +88,17 @@ static bool mebibytes(const char *value, size_t *bytes) {
   return true;
 }
 
+/* A whole number, or 0 for no limit. */
+static bool whole(const char *value, size_t *number) {
+  char *end = NULL;
+  unsigned long count = strtoul(value, &end, 10);
+  if (value[0] < '0' || value[0] > '9' || *end != '\0' ||
+      count > 1000UL * 1000 * 1000)
+    return false;
+  *number = (size_t)count;
+  return true;
+}
+
 int serve_option(const char *command, serve_options *options, int option,
                  const char *value) {
   int level = 0;
@@ -106,6 +120,12 @@ int serve_option(const char *command, serve_options *options, int option,
           command,
           "--memory-limit takes whole mebibytes, such as 64, not \"%s\"",
           value);
+    return COMMAND_DONE;
+  case SERVE_COROUTINE_LIMIT:
+    if (!whole(value, &options->host.coroutine_limit))
+      return command_usage_error(
+          command,
+          "--coroutine-limit takes a number, such as 10000, not \"%s\"", value);
     return COMMAND_DONE;
   case SERVE_DRAIN:
     if (!seconds_or_none(value, &options->host.drain_ms))

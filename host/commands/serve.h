@@ -33,6 +33,7 @@ enum {
   SERVE_TURN_LIMIT,
   SERVE_LOAD_LIMIT,
   SERVE_MEMORY_LIMIT,
+  SERVE_COROUTINE_LIMIT,
   SERVE_END_SESSION,
   SERVE_HTTP,
   SERVE_NO_TRACE_CONTEXT,
@@ -53,6 +54,7 @@ enum {
       {"load-limit", required_argument, NULL, SERVE_LOAD_LIMIT},               \
       {"memory-limit", required_argument, NULL, SERVE_MEMORY_LIMIT},           \
       {"no-trace-context", no_argument, NULL, SERVE_NO_TRACE_CONTEXT},         \
+      {"coroutine-limit", required_argument, NULL, SERVE_COROUTINE_LIMIT},     \
       {"http", required_argument, NULL, SERVE_HTTP},                           \
       {"end-session", no_argument, NULL, SERVE_END_SESSION},                   \
       {"http", required_argument, NULL, SERVE_HTTP},                           \

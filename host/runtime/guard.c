@@ -164,6 +164,20 @@ void guard_hook(guard_turn *turn, lua_State *L) {
   lua_error(L);
 }
 
+void guard_refuse(lua_State *L, guard_turn *turn, size_t most,
+                  const char *what) {
+  char line[LUA_IDSIZE + 24];
+  if (turn->reason == GUARD_NONE) {
+    turn->reason = GUARD_COUNT;
+    where(L, line, sizeof line);
+    snprintf(turn->text, sizeof turn->text,
+             "%sstopped: needs more than the %zu %s that a script may have",
+             line, most, what);
+    set_hook(turn);
+  }
+  guard_hook(turn, L);
+}
+
 void guard_look(lua_State *L, void *turn) {
   guard_turn *running = turn;
   if (running->reason != GUARD_NONE)

@@ -23,11 +23,12 @@ enum { GUARD_TICK_MS = 10 };
 
 typedef enum guard_reason {
   GUARD_NONE,
-  GUARD_TIME,  /* the turn ran too long */
-  GUARD_MEMORY /* its state asked for more than it may hold */
+  GUARD_TIME,   /* the turn ran too long */
+  GUARD_MEMORY, /* its state asked for more than it may hold */
+  GUARD_COUNT   /* it made more of something than it may have */
 } guard_reason;
 
-enum { GUARD_REASONS = GUARD_MEMORY + 1 };
+enum { GUARD_REASONS = GUARD_COUNT + 1 };
 
 /* What a state's turns are watched with; all zero but for the first three. */
 typedef struct guard_turn guard_turn;
@@ -64,6 +65,13 @@ void guard_trip(guard_turn *turn, guard_reason reason);
 ** its state: raises, if that is to end.
 */
 void guard_look(lua_State *L, void *turn);
+
+/*
+** Ends the running turn of a state from a function that it called: raises in
+** L.  The reason is `what`, as in "more than 10 coroutines".
+*/
+void guard_refuse(lua_State *L, guard_turn *turn, size_t most,
+                  const char *what);
 
 /* What the hook does: raises, if the turn is to end. */
 void guard_hook(guard_turn *turn, lua_State *L);

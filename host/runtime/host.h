@@ -29,6 +29,7 @@ enum {
   HOST_TURN_MS = 1000,
   HOST_LOAD_MS = 5000,
   HOST_SCRIPT_MEMORY = 64 * 1024 * 1024,
+  HOST_COROUTINES = 10000,
   HOST_RECEIVE_MAX = 1000,
   /*
   ** mosquitto 2.0.11 exceeds Receive Maximum when much has queued up.  Giving
@@ -52,6 +53,7 @@ typedef struct host_options {
   uint64_t turn_limit_ms; /* processor time until it waits or ends */
   uint64_t load_limit_ms; /* the same for its main chunk */
   size_t memory_limit;    /* bytes, a generation */
+  size_t coroutine_limit; /* also of spawned functions, and of timers */
   bool end_session;       /* at the end, instead of detaching from it */
   bool no_trace_context;  /* of messages is carried on */
   const char *http;       /* borrowed; where probes.h is answered, or NULL */
@@ -82,7 +84,8 @@ typedef struct host_options {
     .handoff_timeout_ms = HOST_HANDOFF_TIMEOUT_MS,                             \
     .probation_ms = HOST_PROBATION_MS,                                         \
     .probation_errors = HOST_PROBATION_ERRORS, .turn_limit_ms = HOST_TURN_MS,  \
-    .load_limit_ms = HOST_LOAD_MS, .memory_limit = HOST_SCRIPT_MEMORY          \
+    .load_limit_ms = HOST_LOAD_MS,                                             \
+    .memory_limit = HOST_SCRIPT_MEMORY, .coroutine_limit = HOST_COROUTINES     \
   }
 
 typedef enum host_result {

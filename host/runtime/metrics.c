@@ -197,7 +197,7 @@ typedef struct script_figures {
   script_counters counters;
   uint64_t serving, generation, endpoints, awaited, refused_endpoints;
   uint64_t other_calls, calls, publishes, memory;
-  uint64_t stopped_time, stopped_memory;
+  uint64_t stopped_time, stopped_memory, stopped_count;
   uint64_t reload_wall_ms, reload_us;
 } script_figures;
 
@@ -231,6 +231,8 @@ static const figure script_rows[] = {
              0, "Turns that were stopped at a limit."),
     LABELLED("script_stopped_total", "counter", "reason", "memory",
              stopped_memory, 0, NULL),
+    LABELLED("script_stopped_total", "counter", "reason", "count",
+             stopped_count, 0, NULL),
     LABELLED("script_publishes_total", "counter", "outcome", "acknowledged",
              counters.sent, 0, "Publishes that the broker answered."),
     LABELLED("script_publishes_total", "counter", "outcome", "refused",
@@ -271,6 +273,7 @@ static script_figures script_now(const script *script) {
       .publishes = script->client.publishing,
       .stopped_time = script->stopped_by[GUARD_TIME],
       .stopped_memory = script->stopped_by[GUARD_MEMORY],
+      .stopped_count = script->stopped_by[GUARD_COUNT],
       .reload_wall_ms = script->last_reload.wall_ms,
       .reload_us = (uint64_t)(script->last_reload.took_ms * 1000),
   };

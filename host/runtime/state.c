@@ -329,6 +329,12 @@ static const char *explain(void *user, lua_State *co, const char *message) {
   return guard_text(&state->turn, reason, co);
 }
 
+static void too_many(void *user, lua_State *L, const char *what) {
+  script_state *state = user;
+  guard_refuse(L, &state->turn, state->script->host->options.coroutine_limit,
+               what);
+}
+
 static iotops_state_store *shared_store(void *user, iotops_error *err) {
   const script_state *state = user;
   return host_state_store(state->script->host, err);
@@ -365,6 +371,8 @@ static int furnish(lua_State *L) {
       .state_store = shared_store,
       .keep_timer = keep_timer,
       .keep_metric = keep_metric,
+      .coroutine_limit = script->host->options.coroutine_limit,
+      .too_many = too_many,
       .user = state,
   };
   iotops_lua_embed(L, &embedder);

@@ -52,7 +52,18 @@ while true do
   local co = coroutine.create(function() coroutine.yield() end)
   coroutine.resume(co)
   all[#all + 1] = co
-end]], line = 3, to = 5, says = "stopped: " },
+end]], line = 3, says = "stopped: needs more than the 10000 coroutines" },
+  { name = "a flood of coroutines that is caught", text = [[
+local all = {}
+while true do pcall(function()
+  all[#all + 1] = coroutine.wrap(function() end)
+end) end]], line = 3, says = "stopped: needs more than the 10000 coroutines" },
+  { name = "a flood of spawned functions", text = [[
+while true do iotops.spawn(iotops.sleep, 1) end]], line = 1,
+    says = "stopped: needs more than the 10000 spawned functions" },
+  { name = "a flood of timers", text = [[
+while true do iotops.after(1000, print) end]], line = 1,
+    says = "stopped: needs more than the 10000 timers" },
   { name = "a memory eater", text = [[
 local all = {}
 while true do all[#all + 1] = ("x"):rep(100000) .. #all end]], line = 2,
@@ -203,6 +214,47 @@ describe("a script over its limits", function()
     hosting.stop(host)
   end)
 
+  it("makes as many coroutines as it likes, as long as few of them live", function()
+    place = hosting.place()
+    local path = place:script("work", BEGINS .. [[
+      local function yields() coroutine.yield(coroutine.running()) end
+      local function waits() iotops.sleep(0) end
+      iotops.on_start(function()
+        local kept = {}
+        for index = 1, 12 do
+          kept[index] = coroutine.create(yields)
+          coroutine.resume(kept[index])
+        end
+        for index = 1, 100 do
+          coroutine.wrap(yields)() -- dropped
+          coroutine.wrap(function() end)() -- ended
+          assert(not coroutine.resume(coroutine.create(error)))
+          coroutine.close(coroutine.create(yields))
+          if index % 10 == 0 then coroutine.wrap(waits)() end
+        end
+        for index = 1, 12 do assert(coroutine.resume(kept[index])) end
+        for index = 1, 20 do kept[index] = coroutine.create(yields) end
+        local made = pcall(coroutine.create, yields)
+        kept[21] = made
+      end)
+      iotops.on_telemetry("work", function()
+        for _ = 1, 20 do iotops.spawn(waits) end
+        for _ = 1, 20 do iotops.after(10, waits):cancel() end
+        error("well done")
+      end)
+    ]])
+    local host = place:run({ path }, { args = { "--coroutine-limit", "20" } })
+    local record = hosting.record(host, "stopped: ")
+    assert.truthy(record.message:find(
+      "work.lua:19: stopped: needs more than the 20 coroutines that a script may have", 1, true),
+      record.message)
+    for times = 1, 3 do
+      place:publish("work", "{}")
+      hosting.record(host, "well done", times)
+    end
+    hosting.stop(host)
+  end)
+
   it("has no limit where none is wanted", function()
     place = hosting.place()
     local path = place:script("work", BEGINS .. [[
@@ -222,6 +274,7 @@ describe("a script over its limits", function()
   it("is named by options that are checked", function()
     for _, arguments in ipairs {
       { "--turn-limit", "soon" }, { "--load-limit", "-1" }, { "--memory-limit", "64M" },
+      { "--coroutine-limit", "many" },
     } do
       local result = process.run { hosting.program, "run", arguments[1], arguments[2], "x.lua" }
       assert.equal(2, result.code)
