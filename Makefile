@@ -212,6 +212,12 @@ PEER := $(BUILD)/tests/faults/peer
 $(PEER): $(BUILD)/tests/faults/peer.o $(BUILD)/libiotops.a
 	$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
+# TLS in front of the broker of the fault tests.
+TERMINATOR := $(BUILD)/tests/faults/terminator
+$(TERMINATOR): $(TERMINATOR).o
+	$(call show,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+
 # Libraries that run out of memory, under an allocator that tells them apart.
 LIBRARY_MEMORY := $(BUILD)/tests/faults/library_memory
 $(LIBRARY_MEMORY).o: EXTRA_CFLAGS = $(LUA_CFLAGS)
@@ -245,16 +251,20 @@ lost_SOURCE := host/session/session_input.c
 lost_MISTAKE := s/(!reply->session_present \&\& session->ever/(session->freed \&\& session->ever/
 clean_SOURCE := host/session/session_attempt.c
 clean_MISTAKE := s/config->clean_start \&\& !session->ever_connected;/config->clean_start;/
-$(BUILD)/tests/model/mistake_%.c: $(MACHINE).o
+MISTAKEN := $(MISTAKES:%=$(BUILD)/tests/model/mistake_%)
+$(MISTAKEN:%=%.c): $(BUILD)/tests/model/mistake_%.c: \
+  $(foreach mistake,$(MISTAKES),$($(mistake)_SOURCE))
+	@mkdir -p $(@D)
 	$(Q)sed '$($*_MISTAKE)' $($*_SOURCE) > $@
 	$(Q)! cmp -s $($*_SOURCE) $@
 
-$(BUILD)/tests/model/mistake_%.o: $(BUILD)/tests/model/mistake_%.c
+$(MISTAKEN:%=%.o): %.o: %.c
 	$(call show,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
-$(BUILD)/tests/model/machine_%: $(MACHINE).o $(BUILD)/tests/model/reference.o \
-  $(BUILD)/tests/model/mistake_%.o $(BUILD)/libiotops.a
+$(MISTAKES:%=$(MACHINE)_%): $(MACHINE)_%: $(MACHINE).o \
+  $(BUILD)/tests/model/reference.o $(BUILD)/tests/model/mistake_%.o \
+  $(BUILD)/libiotops.a
 	$(call show,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
 
@@ -346,7 +356,7 @@ demo-now:
 	@$(LUA_ENVIRONMENT) $(LUA) scripts/samples/demo/run.lua $(BUILD)/iotops
 
 test: deps-test ## run every test; SHARED=FOLDER adds the conformance cases
-	$(build) all unit replays models $(PEER) $(BUILD)/metl $(BUILD)/metl-faulty \
+	$(build) all unit replays models $(PEER) $(TERMINATOR) $(BUILD)/metl $(BUILD)/metl-faulty \
 	  $(if $(SANITIZE),,$(LIBRARY_MEMORY))
 	$(again) test-now
 
@@ -357,13 +367,14 @@ test-now:
 
 test-asan: deps-test ## run the tests under ASan and UBSan
 	$(build) BUILD=$(BUILD)/asan SANITIZE=address,undefined OPTIMIZE=-O1 \
-	  all unit replays models $(BUILD)/asan/tests/faults/peer $(BUILD)/asan/metl \
+	  all unit replays models $(BUILD)/asan/tests/faults/peer \
+	  $(BUILD)/asan/tests/faults/terminator $(BUILD)/asan/metl \
 	  $(BUILD)/asan/metl-faulty
 	$(again) BUILD=$(BUILD)/asan SANITIZE=address,undefined \
 	  PROMTOOL=$(PROMTOOL) test-now
 
 faults: deps-test ## the table of faults, a line a row
-	$(build) all $(PEER)
+	$(build) all $(PEER) $(TERMINATOR)
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' \
 	  $(LUA) tests/faults/run.lua rows $(TESTS)
 
@@ -386,7 +397,7 @@ simulate: deps-test ## sessions in random trouble: SEEDS=10000
 	@$(BUILD)/tests/model/simulate $(or $(SEEDS),10000)
 
 soak: deps-test ## kill and restart everything, ROUNDS=1000 times
-	$(build) all $(PEER) $(LIBRARY_MEMORY)
+	$(build) all $(PEER) $(TERMINATOR) $(LIBRARY_MEMORY)
 	@$(LIBRARY_MEMORY)
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' \
 	  ROUNDS='$(or $(ROUNDS),1000)' $(LUA) tests/faults/run.lua soak

@@ -22,6 +22,7 @@ elseif what == "soak" then
   require "soak".add(tonumber(os.getenv("ROUNDS")) or 1000)
 else
   require "more"
+  require "over_tls"
 end
 
 local started = os.time()
