@@ -1,7 +1,11 @@
 #include "testing/world.h"
 
+#include <errno.h>
+#include <ftw.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "embed.h"
@@ -268,6 +272,37 @@ int world_step(world *world, uint64_t *left_ms, iotops_error *err) {
   return world_settle(world, err);
 }
 
+/* --------------------------------------------------------------- folder -- */
+
+const char *world_folder(world *world) {
+  const char *temporary = getenv("TMPDIR");
+  char path[4096];
+  if (world->folder != NULL)
+    return world->folder;
+  snprintf(path, sizeof path, "%s/iotops-world-XXXXXX",
+           temporary != NULL && temporary[0] != '\0' ? temporary : "/tmp");
+  if (mkdtemp(path) == NULL)
+    return NULL;
+  errno = ENOMEM;
+  return world->folder = copy_text(world->context, iotops_text_of(path));
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type,
+                        struct FTW *place) {
+  (void)info;
+  (void)type;
+  (void)place;
+  remove(path);
+  return 0;
+}
+
+static void remove_folder(world *world) {
+  if (world->folder != NULL)
+    nftw(world->folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+  iotops_free(world->context, world->folder);
+  world->folder = NULL;
+}
+
 /* ----------------------------------------------------------------- life -- */
 
 int world_open(world *opened, int64_t wall, iotops_error *err) {
@@ -306,6 +341,7 @@ void world_close(world *closed) {
   }
   iotops_context_run_once(context, false);
   memory_broker_free(closed->broker);
+  remove_folder(closed);
   for (size_t i = 0; i < closed->record_count; i++)
     free_record(context, &closed->records[i]);
   iotops_free(context, closed->records);

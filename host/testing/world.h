@@ -58,6 +58,7 @@ typedef struct world {
   world_peer *peers;       /* owned */
   world_record *records;   /* owned */
   size_t record_count, record_capacity;
+  char *folder; /* owned; NULL until somebody asks */
 } world;
 
 /* `wall_ms` is when it begins.  Fails with invalid state. */
@@ -81,6 +82,12 @@ int world_set_variable(world_host *host, const char *name, const char *value,
 world_peer *world_add_peer(world *world, const char *client_id,
                            const char *name, iotops_error *err);
 void world_push_module(const world_peer *peer);
+
+/*
+** A folder of the world's own that goes with it; NULL, with errno, when there
+** can be none.
+*/
+const char *world_folder(world *world);
 
 /*
 ** Does all that is to be done now.  Fails with invalid state when that has no

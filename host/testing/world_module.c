@@ -1,6 +1,8 @@
 #include "testing/world_module.h"
 
+#include <errno.h>
 #include <lauxlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "gate.h"
@@ -132,19 +134,78 @@ static void push_script(lua_State *L, const script *shown) {
   set_integer(L, "failed_reloads", counters->failed_reloads);
   set_integer(L, "busy_us", counters->busy_us);
   set_integer(L, "longest_us", counters->longest_us);
+  lua_pushboolean(L, shown->reload != NULL);
+  lua_setfield(L, -2, "is_reloading");
+  lua_createtable(L, 0, 5);
+  set_integer(L, "number", shown->last_reload.number);
+  set_integer(L, "records", shown->last_reload.records);
+  set_text(L, "outcome",
+           iotops_text_of(reload_outcome_name(shown->last_reload.outcome)));
+  set_text(L, "message", iotops_text_of(shown->last_reload.message));
+  lua_setfield(L, -2, "last_reload");
+}
+
+static script *find_script(lua_State *L) {
+  const world_host *owner = check_host(L, check_world(L), 2);
+  const char *name = luaL_checkstring(L, 3);
+  for (script *at = owner->host->scripts; at != NULL; at = at->next)
+    if (strcmp(at->name, name) == 0)
+      return at;
+  return NULL;
 }
 
 /* script(client_id, name): what is known of it, or nil */
 static int world_script(lua_State *L) {
+  const script *found = find_script(L);
+  if (found == NULL)
+    return 0;
+  push_script(L, found);
+  return 1;
+}
+
+/* Pushes true: begun; or false and why not. */
+static int push_begun(lua_State *L, int result, const iotops_error *err) {
+  lua_pushboolean(L, result == 0);
+  if (result == 0)
+    return 1;
+  lua_pushstring(L, result < 0 ? err->message
+                               : "that is the version that serves already");
+  return 2;
+}
+
+/* reload(client_id, name): begins it */
+static int world_reload(lua_State *L) {
+  script *found = find_script(L);
+  iotops_error err;
+  luaL_argcheck(L, found != NULL, 3, "no such script");
+  return push_begun(L, script_reload(found, &err), &err);
+}
+
+/* rollback(client_id, name): the same, to the last good version */
+static int world_rollback(lua_State *L) {
+  script *found = find_script(L);
+  iotops_error err;
+  luaL_argcheck(L, found != NULL, 3, "no such script");
+  return push_begun(L, script_rollback(found, &err), &err);
+}
+
+/* write(name, text): a file in the world's own folder; its path */
+static int world_write(lua_State *L) {
   world *self = check_world(L);
-  const world_host *owner = check_host(L, self, 2);
-  const char *name = luaL_checkstring(L, 3);
-  for (const script *at = owner->host->scripts; at != NULL; at = at->next)
-    if (strcmp(at->name, name) == 0) {
-      push_script(L, at);
-      return 1;
-    }
-  return 0;
+  const char *name = luaL_checkstring(L, 2);
+  iotops_text text = check_text(L, 3);
+  const char *folder = world_folder(self);
+  luaL_argcheck(L, strchr(name, '/') == NULL && name[0] != '.', 2,
+                "a plain name expected");
+  if (folder == NULL)
+    return luaL_error(L, "the world has no folder: %s", strerror(errno));
+  lua_pushfstring(L, "%s/%s", folder, name);
+  FILE *file = fopen(lua_tostring(L, -1), "wbe");
+  bool written =
+      file != NULL && fwrite(text.data, 1, text.size, file) == text.size;
+  if ((file != NULL && fclose(file) != 0) || !written)
+    return luaL_error(L, "%s: %s", lua_tostring(L, -1), strerror(errno));
+  return 1;
 }
 
 /* stop(client_id): messages stay with the broker, calls in hand end */
@@ -517,6 +578,9 @@ static const luaL_Reg methods[] = {{"host", world_host_new},
                                    {"add", world_add},
                                    {"look", world_look},
                                    {"script", world_script},
+                                   {"reload", world_reload},
+                                   {"rollback", world_rollback},
+                                   {"write", world_write},
                                    {"stop", world_stop},
                                    {"publish", world_publish},
                                    {"message", world_message},

@@ -86,8 +86,9 @@ local function warn_of_commands(scripts)
         local other = first[filter]
         if other then
           warn(script, endpoint.line, "executes %s (%s), which %s executes too%s: both answer "
-            .. "each request, and the caller gets either answer", endpoint.command_name or "a command",
-            filter, other.script == script and "it" or other.script.name,
+            .. "each request, and the caller gets either answer",
+            endpoint.command_name or "a command", filter,
+            other.script == script and "it" or other.script.name,
             other.line and (" (%s)"):format(other.line) or "")
         else
           first[filter] = { script = script, line = endpoint.line }

@@ -169,22 +169,17 @@ local RUN_OPTIONS = {
   drain = true, memory_limit = true,
 }
 
---- Runs a script.  Its file is looked for beside the test's file, then in the
---- working directory.  Scripts with one client id are scripts of one host; the
---- options of the first are the host's.
----@param path string
----@param options? iotops.testing.RunOptions
----@return iotops.testing.Script
-function World:run(path, options)
+---@private
+function World:start(shown, path, options)
   options = options or {}
   for name in pairs(options) do
     if not RUN_OPTIONS[name] then
-      error(("world:run has no option '%s'"):format(tostring(name)), 2)
+      error(("there is no option '%s'"):format(tostring(name)), 3)
     end
   end
   local client_id = options.client_id or HOST
   if client_id == TESTER or client_id == STORE then
-    error(("the client id %s is taken"):format(client_id), 2)
+    error(("the client id %s is taken"):format(client_id), 3)
   end
   self:host(client_id, options)
   for name, value in pairs(options.env or {}) do
@@ -194,15 +189,35 @@ function World:run(path, options)
     self.core:variable(client_id, "IOTOPS_TOPIC_NAMESPACE", options.topic_namespace)
   end
   local from = #self.core:log(1) + 1
-  local found = find_file(path)
-  check(self.core:add(client_id, found))
+  check(self.core:add(client_id, path))
   self.core:look(client_id)
   self:settle()
-  local made = script.new(self, self.core, client_id, found, from)
+  local made = script.new(self, self.core, client_id, path, from)
   if made.generation == 0 then
-    error(("%s cannot be loaded:\n%s"):format(path, made:failure()), 2)
+    error(("%s cannot be loaded:\n%s"):format(shown, made:failure()), 3)
   end
   self.scripts[#self.scripts + 1] = made
+  return made
+end
+
+--- Runs a script.  Its file is looked for beside the test's file, then in the
+--- working directory.  Scripts with one client id are scripts of one host; the
+--- options of the first are the host's.
+---@param path string
+---@param options? iotops.testing.RunOptions
+---@return iotops.testing.Script
+function World:run(path, options)
+  return (self:start(path, find_file(path), options))
+end
+
+--- Runs a script whose text the test has, called `name`.
+---@param name string
+---@param text string
+---@param options? iotops.testing.RunOptions
+---@return iotops.testing.Script
+function World:run_text(name, text, options)
+  local made = self:start(name, self.core:write(name .. ".lua", text), options)
+  made.is_own = true
   return made
 end
 

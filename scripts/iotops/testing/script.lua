@@ -4,6 +4,8 @@ local script = {}
 
 local LEVELS = { trace = 1, debug = 2, info = 3, warn = 4, error = 5 }
 
+local LONGEST_RELOAD = 60 -- seconds
+
 ---@class iotops.testing.Script
 ---@field name string
 ---@field path string
@@ -12,6 +14,7 @@ local LEVELS = { trace = 1, debug = 2, info = 3, warn = 4, error = 5 }
 ---@field private core iotops.World
 ---@field private client_id string
 ---@field private from integer its first record in the log
+---@field private is_own boolean? the test wrote it
 local Script = {}
 
 function Script.__index(self, name)
@@ -76,26 +79,52 @@ function Script:counters()
   return self.core:script(self.client_id, self.name)
 end
 
---- Puts another version in its place, as a changed file does: `text`, or what
---- its file holds by now.  Returns true once it serves; false and why when the
---- old version goes on.
+-- Follows a reload to its end, in the world's time.
+---@private
+function Script:follow(begin)
+  local known = self:counters()
+  local before = known.last_reload.number
+  local begun, why = begin(self.core, self.client_id, self.name)
+  if not begun then
+    return false, why
+  end
+  local left = LONGEST_RELOAD * 1000
+  self.world:advance(0)
+  local now = self:counters()
+  while now.is_reloading and left > 0 do
+    left = self.world:step(left)
+    now = self:counters()
+  end
+  local report = now.last_reload
+  if report.number == before or report.outcome == "failed" then
+    return false, report.message
+  elseif now.generation == known.generation then
+    return false, "that is the version that serves already"
+  end
+  return true
+end
+
+--- Puts another version in its place, as a changed file does: what its file
+--- holds by now, or `text` for a script that the test wrote itself (run_text).
+--- True once it serves; false and why when the old version goes on.
 ---@param text? string
 ---@return boolean
 ---@return string? why
 function Script:reload(text)
-  local before, errors = self.generation, #self:errors()
   if text then
-    local file = assert(io.open(self.path, "wb"))
-    file:write(text)
-    file:close()
+    if not self.is_own then
+      error(("reload would overwrite %s; run a copy with world:run_text"):format(self.path), 2)
+    end
+    self.core:write(self.name .. ".lua", text)
   end
-  self.core:look(self.client_id)
-  self.world:advance(0)
-  if self.generation > before then
-    return true
-  end
-  local now = self:errors()
-  return false, #now > errors and now[#now].message or "its file has not changed"
+  return self:follow(self.core.reload)
+end
+
+--- Goes back to the version before, as `iotops ctl rollback` does.
+---@return boolean
+---@return string? why
+function Script:rollback()
+  return self:follow(self.core.rollback)
 end
 
 return script
