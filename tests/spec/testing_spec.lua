@@ -223,11 +223,30 @@ describe("iotops.testing", function()
     assert.is_false(ok)
     assert.match("line.lua:1: syntax error", why)
     assert.equal(2, line.generation)
-    ok, why = line:reload(text:format(2))
-    assert.is_false(ok)
-    assert.match("serves already", why)
     world:publish("in", 1)
     assert.equal(2, world:expect("out").payload)
+  end)
+
+  it("hands a script's state to its next version, as the host does", function()
+    local text = [[
+      local iotops = require "iotops"
+      local count = 0
+      iotops.handoff { version = 1, save = function() return count end,
+        restore = function(old) count = old end }
+      iotops.on_telemetry("in", function() count = count + 1; iotops.send("out", %s) end)
+      iotops.on_telemetry("in/%s", function() end)
+    ]]
+    local line = world:run_text("line", text:format("count", "old"))
+    world:publish("in", 1)
+    assert.equal(1, world:expect("out").payload)
+    assert.is_true(line:reload(text:format("{ n = count }", "new")))
+    assert.same({ "in", "in/new" }, world:subscriptions())
+    world:publish("in", 1)
+    assert.same({ n = 2 }, world:expect("out").payload)
+    assert.is_true(line:rollback())
+    world:publish("in", 1)
+    assert.equal(3, world:expect("out").payload)
+    assert.same({}, line:errors())
   end)
 
   it("does not overwrite a file that is not the test's", function()
