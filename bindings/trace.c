@@ -135,7 +135,7 @@ static bool takes_part(const iotops_lua *state) {
 trace *trace_from(iotops_lua *state, const iotops_user_property *pairs,
                   size_t count) {
   iotops_text parent = {0};
-  char joined[STATE_SIZE];
+  char joined[STATE_SIZE] = "";
   for (size_t i = 0; i < count; i++) {
     if (!is_named(&pairs[i], parent_name))
       continue;

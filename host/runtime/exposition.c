@@ -105,6 +105,14 @@ void exposition_sample(exposition *to, const exposition_labels *labels,
   end(to, value, decimals);
 }
 
+void exposition_real(exposition *to, const exposition_labels *labels,
+                     double value) {
+  char text[32];
+  begin(to, "", labels, NULL);
+  snprintf(text, sizeof text, "%.17g\n", value);
+  add(to, text);
+}
+
 void exposition_histogram(exposition *to, const exposition_labels *labels,
                           const latency *from) {
   static const latency none;

@@ -34,6 +34,10 @@ void exposition_family(exposition *to, const char *name, const char *type,
 void exposition_sample(exposition *to, const exposition_labels *labels,
                        uint64_t value, unsigned decimals);
 
+/* A sample with a finite value. */
+void exposition_real(exposition *to, const exposition_labels *labels,
+                     double value);
+
 /* The samples of a histogram in seconds; `latency` may be NULL: all zero. */
 void exposition_histogram(exposition *to, const exposition_labels *labels,
                           const latency *latency);

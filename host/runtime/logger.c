@@ -129,14 +129,37 @@ static void put_time(line *line, bool json) {
   put_string(line, text);
 }
 
-/* Whether JSON takes it as it is: digits, without a zero in front. */
+/* How many digits there are from `at` on. */
+static size_t digits(iotops_text text, size_t at) {
+  size_t end = at;
+  while (end < text.size && text.data[end] >= '0' && text.data[end] <= '9')
+    end++;
+  return end - at;
+}
+
+/* Whether JSON takes it as it is: -12.5e+3, without a zero in front. */
 static bool is_number(iotops_text text) {
-  if (text.size == 0 || (text.size > 1 && text.data[0] == '0'))
+  size_t at = text.size > 0 && text.data[0] == '-' ? 1 : 0;
+  size_t whole = digits(text, at);
+  if (whole == 0 || (whole > 1 && text.data[at] == '0'))
     return false;
-  for (size_t i = 0; i < text.size; i++)
-    if (text.data[i] < '0' || text.data[i] > '9')
+  at += whole;
+  if (at < text.size && text.data[at] == '.') {
+    size_t part = digits(text, at + 1);
+    if (part == 0)
       return false;
-  return true;
+    at += 1 + part;
+  }
+  if (at < text.size && (text.data[at] == 'e' || text.data[at] == 'E')) {
+    at++;
+    if (at < text.size && (text.data[at] == '+' || text.data[at] == '-'))
+      at++;
+    size_t power = digits(text, at);
+    if (power == 0)
+      return false;
+    at += power;
+  }
+  return at == text.size;
 }
 
 static void build_json(line *line, const iotops_log_record *record) {

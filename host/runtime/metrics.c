@@ -197,7 +197,7 @@ typedef struct script_figures {
   script_counters counters;
   uint64_t serving, generation, endpoints, awaited, refused_endpoints;
   uint64_t other_calls, calls, publishes, memory;
-  uint64_t stopped_time, stopped_memory, stopped_count;
+  uint64_t stopped_time, stopped_memory, stopped_count, kept, on_probation;
   uint64_t reload_wall_ms, reload_us;
 } script_figures;
 
@@ -215,6 +215,11 @@ static const figure script_rows[] = {
         "Subscriptions that the broker has refused."),
     ROW("script_messages_received_total", "counter", counters.received, 0,
         "Messages given to its receivers and executors."),
+    ROW("script_messages_kept", "gauge", kept, 0,
+        "Messages that wait until a reload has ended."),
+    ROW("script_messages_dropped_total", "counter", counters.dropped, 0,
+        "Messages with QoS 0 that were dropped: too many had to wait for a "
+        "reload."),
     LABELLED("script_calls_total", "counter", "kind", "telemetry",
              counters.handled, 0,
              "Calls that ended, well or not: telemetry handlers, command "
@@ -249,6 +254,10 @@ static const figure script_rows[] = {
              counters.reloads, 0, "Attempts to put a new version in place."),
     LABELLED("script_reloads_total", "counter", "outcome", "failed",
              counters.failed_reloads, 0, NULL),
+    LABELLED("script_reloads_total", "counter", "outcome", "rolled_back",
+             counters.rollbacks, 0, NULL),
+    ROW("script_on_probation", "gauge", on_probation, 0,
+        "Whether the version that serves goes if its calls fail."),
     ROW("script_last_reload_timestamp_seconds", "gauge", reload_wall_ms, 3,
         "When the last attempt ended, in seconds since 1970; 0: none."),
     ROW("script_last_reload_duration_seconds", "gauge", reload_us, 6,
@@ -271,6 +280,8 @@ static script_figures script_now(const script *script) {
       .awaited = script->ungranted,
       .calls = script_calls(script),
       .publishes = script->client.publishing,
+      .kept = script->client.held_count,
+      .on_probation = script->probation.watching,
       .stopped_time = script->stopped_by[GUARD_TIME],
       .stopped_memory = script->stopped_by[GUARD_MEMORY],
       .stopped_count = script->stopped_by[GUARD_COUNT],
@@ -379,6 +390,38 @@ static void write_times(exposition *to, const script_figures *figures,
   }
 }
 
+/* What write_own_metric() is to do. */
+typedef struct own_metrics {
+  exposition *to;
+  const script *script;
+  bool gauges;
+} own_metrics;
+
+static void write_own_metric(void *user, const keepsakes_metric *metric) {
+  const own_metrics *own = user;
+  if (metric->is_gauge != own->gauges)
+    return;
+  exposition_labels labels =
+      labels_of(own->script, "name", iotops_text_of(metric->name));
+  exposition_real(own->to, &labels, metric->value);
+}
+
+/*
+** One family for all counters and one for all gauges: two scripts may mean
+** different things by a name.
+*/
+static void write_own_metrics(exposition *to, const host *host, bool gauges) {
+  exposition_family(
+      to, gauges ? "iotops_script_own_value" : "iotops_script_own_total",
+      gauges ? "gauge" : "counter",
+      gauges ? "Gauges of its own: iotops.gauge(name)."
+             : "Counters of its own: iotops.counter(name).");
+  for (const script *at = host->scripts; at != NULL; at = at->next) {
+    own_metrics own = {to, at, gauges};
+    keepsakes_each_metric(&at->kept, write_own_metric, &own);
+  }
+}
+
 static void write_scripts(exposition *to, const host *host) {
   size_t count = 0;
   for (const script *at = host->scripts; at != NULL; at = at->next)
@@ -396,6 +439,8 @@ static void write_scripts(exposition *to, const host *host) {
   write_rows(to, script_rows, COUNT(script_rows), figures, sizeof *figures,
              count, true);
   write_times(to, figures, count);
+  write_own_metrics(to, host, false);
+  write_own_metrics(to, host, true);
   iotops_free(host->context, figures);
 }
 

@@ -55,8 +55,11 @@ end
 
 local WORK = [[
   local iotops = require "iotops"
+  local parts, heat = iotops.counter("parts"), iotops.gauge("heat")
   iotops.on_telemetry("work", function(reading)
     if reading.bad then error("bad") end
+    parts:add()
+    heat:add(-0.5)
     iotops.send("done", {})
   end)
   iotops.on_command("ask", function(request)
@@ -100,6 +103,8 @@ describe("the metrics of a host", function()
       ['iotops_script_errors_total{script="idle"}'] = 0,
       ['iotops_script_publishes_total{script="line",outcome="acknowledged"}'] = 5,
       ['iotops_script_acknowledgements_total{script="line",outcome="sent"}'] = 6,
+      ['iotops_script_own_total{script="line",name="parts"}'] = 3,
+      ['iotops_script_own_value{script="line",name="heat"}'] = -1.5,
       ['iotops_script_handling_seconds_count{script="line",kind="telemetry"}'] = 4,
       ['iotops_script_handling_seconds_count{script="line",kind="command"}'] = 2,
       ['iotops_script_handling_seconds_bucket{script="line",kind="command",le="+Inf"}'] = 2,
@@ -118,6 +123,7 @@ describe("the metrics of a host", function()
       ['iotops_script_generation{script="line"}'] = 2,
       ['iotops_script_reloads_total{script="line",outcome="committed"}'] = 1,
       ['iotops_script_calls_total{script="line",kind="telemetry"}'] = 4,
+      ['iotops_script_own_total{script="line",name="parts"}'] = 3,
     })
     place:script("line", WORK .. "error 'no'")
     await("the failed reload", port, {

@@ -120,8 +120,10 @@ static void numbers_are_exact_and_short(void **state) {
   exposition_sample(&world->to, NULL, 2000, 3);
   exposition_sample(&world->to, NULL, 1, 9);
   exposition_sample(&world->to, NULL, 0, 6);
+  exposition_real(&world->to, NULL, 3);
+  exposition_real(&world->to, NULL, -0.5);
   assert_written(world, "x 18446744073709551615\nx 1.5\nx 2\nx 0.000000001\n"
-                        "x 0\n");
+                        "x 0\nx 3\nx -0.5\n");
 }
 
 static void buckets_of_a_histogram_add_up(void **state) {

@@ -72,8 +72,11 @@ static void a_record_is_a_line_of_json(void **state) {
 }
 
 static void only_a_number_is_written_as_one(void **state) {
-  static const char *const texts[] = {"",   "-",  "1e", "01",
-                                      "0x", "1,", "}",  "\""};
+  static const char *const texts[] = {
+      "",  "-",  "1e",  "01", "-01", "1.",  ".1",  "1.e1", "0x1",  "1,",
+      "}", "\"", "1e+", "1 ", " 1",  "nan", "inf", "+1",   "1..2", "1e1.5"};
+  static const char *const numbers[] = {"0",    "7",      "10",  "-3",
+                                        "0.25", "-1e+06", "1e9", "12.50E-3"};
   (void)state;
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
     iotops_log_field field = {"count", iotops_text_of(texts[i]), true};
@@ -82,6 +85,17 @@ static void only_a_number_is_written_as_one(void **state) {
     record.field_count = 1;
     json_t *json = parsed(&record);
     assert_string_equal(member(json, "count"), texts[i]);
+    json_decref(json);
+  }
+  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    iotops_log_field field = {"count", iotops_text_of(numbers[i]), true};
+    iotops_log_record record = record_of("counters");
+    record.fields = &field;
+    record.field_count = 1;
+    json_t *json = parsed(&record);
+    const json_t *count = json_object_get(json, "count");
+    assert_true(json_is_number(count));
+    assert_true(json_number_value(count) == strtod(numbers[i], NULL));
     json_decref(json);
   }
 }

@@ -22,7 +22,7 @@ typedef enum iotops_log_level {
 typedef struct iotops_log_field {
   const char *name;  /* borrowed, snake_case */
   iotops_text value; /* borrowed */
-  bool is_number;    /* the value is a whole number, in digits */
+  bool is_number;    /* the value is a number, as JSON writes it */
 } iotops_log_field;
 
 typedef struct iotops_log_record {
