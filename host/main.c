@@ -30,6 +30,7 @@ static const command_entry commands[] = {
     {"dev", command_dev, "run scripts against a private broker, for trying"},
     {"check", command_check, "load scripts and say what they would do"},
     {"test", command_test, "run the tests of scripts, without a broker"},
+    {"replay", command_replay, "feed recorded messages to a script"},
     {"send", command_send, "send one telemetry message"},
     {"invoke", command_invoke, "invoke a command and print its response"},
     {"watch", command_watch, "print the messages that match a filter"},

@@ -7,6 +7,7 @@
 
 #include "gate.h"
 #include "testing/plain_copy.h"
+#include "testing/recording.h"
 #include "testing/world.h"
 
 static const char class_name[] = "iotops.world";
@@ -288,36 +289,10 @@ static int world_publish(lua_State *L) {
 }
 
 static void push_publish(lua_State *L, const memory_publish *publish) {
-  const iotops_message *message = publish->message;
-  lua_createtable(L, 0, 12);
-  set_text(L, "topic", message->topic);
-  lua_pushlstring(L, message->payload.data != NULL ? message->payload.data : "",
-                  message->payload.size);
-  lua_setfield(L, -2, "raw");
-  set_text(L, "content_type", message->content_type);
-  set_text(L, "response_topic", message->response_topic);
-  set_text(L, "correlation_data", message->correlation_data);
+  recording_push_message(L, publish->message);
   set_text(L, "from", iotops_text_of(publish->from));
-  set_integer(L, "qos", message->qos);
-  if (message->has_expiry)
-    set_integer(L, "message_expiry", message->expiry_s);
-  if (message->format_indicator >= 0)
-    set_integer(L, "format_indicator", (uint64_t)message->format_indicator);
-  lua_pushboolean(L, message->retain);
-  lua_setfield(L, -2, "retain");
   lua_pushnumber(L, (lua_Number)publish->wall_ms / 1000);
   lua_setfield(L, -2, "time");
-  lua_createtable(L, (int)message->user_property_count, 0);
-  for (size_t i = 0; i < message->user_property_count; i++) {
-    const iotops_user_property *property = &message->user_properties[i];
-    lua_createtable(L, 2, 0);
-    lua_pushlstring(L, property->name.data, property->name.size);
-    lua_rawseti(L, -2, 1);
-    lua_pushlstring(L, property->value.data, property->value.size);
-    lua_rawseti(L, -2, 2);
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-  lua_setfield(L, -2, "user_data");
 }
 
 /* message(n): the n-th that was published, from 1, or nil */
@@ -604,6 +579,7 @@ static const class_info world_class = {class_name, methods, meta};
 
 int luaopen_iotops_world(lua_State *L) {
   static const luaL_Reg functions[] = {{"new", world_new},
+                                       {"recording", recording_open},
                                        {"matches", topic_matches},
                                        {"is_filter", filter_is_valid},
                                        {NULL, NULL}};

@@ -42,14 +42,6 @@ local function failed(fields)
   return setmetatable(fields, Failure)
 end
 
---- Errors of the world as errors of the line that called it.
-local function check(ok, ...)
-  if not ok then
-    error((...), 3)
-  end
-  return ...
-end
-
 -- ------------------------------------------------------------- settling --
 
 --- Answers one request that waits for the test; false when there is none.
@@ -189,7 +181,10 @@ function World:start(shown, path, options)
     self.core:variable(client_id, "IOTOPS_TOPIC_NAMESPACE", options.topic_namespace)
   end
   local from = #self.core:log(1) + 1
-  check(self.core:add(client_id, path))
+  local added, why = self.core:add(client_id, path)
+  if not added then
+    error(why, 3)
+  end
   self.core:look(client_id)
   self:settle()
   local made = script.new(self, self.core, client_id, path, from)
@@ -237,9 +232,17 @@ end
 ---@param raw iotops.testing.RawMessage
 ---@return iotops.testing.Message
 function World:publish_raw(raw)
-  check(pcall(self.core.publish, self.core, raw.from or TESTER, raw))
-  self:settle()
+  local ok, why = pcall(self.deliver, self, raw.from or TESTER, raw)
+  if not ok then
+    error(why, 2)
+  end
   return self:last_of(raw.from or TESTER, raw.topic)
+end
+
+---@private
+function World:deliver(from, raw)
+  self.core:publish(from, raw)
+  self:settle()
 end
 
 ---@private

@@ -1,0 +1,150 @@
+local cjson = require "cjson"
+local hosting = require "hosting"
+local process = require "process"
+
+local SCRIPT = [[
+local iotops = require "iotops"
+local last
+iotops.on_telemetry("sensors/{sensorId}/temperature", function(reading, message)
+  if reading.celsius > LIMIT then
+    iotops.send("alarms/{sensorId}", { celsius = reading.celsius, time = os.date "!%H:%M:%S" },
+      { tokens = message.tokens })
+  end
+  last = reading
+end)
+iotops.every(60, function() if last then iotops.send("minutes", last.celsius) end end)
+iotops.on_command("line/reset", function() last = nil; return { done = true } end)
+]]
+
+local function line(entry)
+  entry.qos = 1
+  return cjson.encode(entry)
+end
+
+local function reading(time, sensor, celsius)
+  return line { time = "2026-11-21T" .. time .. "Z", direction = "in",
+    topic = "sensors/" .. sensor .. "/temperature", payload = { celsius = celsius } }
+end
+
+describe("iotops replay", function()
+  local folder
+
+  before_each(function()
+    folder = process.folder()
+    hosting.write(folder .. "/line1.lua", (SCRIPT:gsub("LIMIT", "90")))
+  end)
+  after_each(function()
+    process.kill_all()
+    os.execute("rm -rf '" .. folder .. "'")
+  end)
+
+  local function replay(lines, ...)
+    hosting.write(folder .. "/day.jsonl", table.concat(lines, "\n") .. "\n")
+    return process.run { hosting.program, "replay", folder .. "/day.jsonl",
+      folder .. "/line1.lua", ... }
+  end
+
+  local DAY = {
+    reading("10:00:00.000", "a", 95), reading("10:00:30.500", "b", 20),
+    reading("10:02:00.000", "b", 99),
+  }
+
+  it("gives a script what was recorded at its time, and shows what it sends", function()
+    local ended = replay(DAY, "--json", "--after", "5")
+    assert.equal(0, ended.code, ended:text())
+    local report = cjson.decode(ended.out[1])
+    local sent = {}
+    for index, each in ipairs(report.sent) do
+      sent[index] = each.time:sub(12, 23) .. " " .. each.topic
+    end
+    assert.same({ "10:00:00.000 alarms/a", "10:01:00.000 minutes", "10:02:00.000 minutes",
+      "10:02:00.000 alarms/b" }, sent)
+    assert.equal("10:02:00", report.sent[4].payload.time)
+    assert.equal(3, report.received)
+    assert.same({}, report.errors)
+    assert.is_true(report.longest_us > 0 and report.busy_us >= report.longest_us)
+    ended = replay(DAY)
+    assert.match("2026-11-21T10:00:00.000Z alarms/a { celsius = 95, time = \"10:00:00\" }",
+      ended.out[1], 1, true)
+    assert.match("^3 messages in, 4 out, 0 errors; ", ended.out[#ended.out])
+  end)
+
+  -- What a first run sends becomes the recording of the second.
+  local function recorded()
+    local lines = { table.unpack(DAY) }
+    for _, each in ipairs(cjson.decode(replay(DAY, "--json").out[1]).sent) do
+      lines[#lines + 1] = line { time = each.time, direction = "out", topic = each.topic,
+        payload = each.payload, content_type = each.content_type, format_indicator = 1,
+        user_properties = { { "__ts", "then" }, { "__srcId", "it" }, { "__protVer", "1.0" } } }
+    end
+    return lines
+  end
+
+  it("finds nothing where a candidate sends what was sent before", function()
+    local ended = replay(recorded(), "--compare")
+    assert.equal(0, ended.code, ended:text())
+    assert.equal(1, #ended.out, ended:text())
+    assert.match("0 errors, 0 differences", ended.out[1], 1, true)
+  end)
+
+  it("says what a candidate sends otherwise, and exits with 1", function()
+    local lines = recorded()
+    hosting.write(folder .. "/line1.lua", (SCRIPT:gsub("LIMIT", "96"):gsub("last.celsius%)",
+      "last.celsius + 1)")))
+    local ended = replay(lines, "--compare")
+    local text = ended:text()
+    assert.equal(1, ended.code, text)
+    assert.match("- alarms/a { celsius = 95", text, 1, true)
+    assert.match("day.jsonl:4): was sent, and is not any more", text, 1, true)
+    assert.match("~ minutes 21: was 20", text, 1, true)
+    assert.match("3 differences", text, 1, true)
+    ended = replay(DAY, "--compare", "--json")
+    local report = cjson.decode(ended.out[1])
+    assert.equal(1, ended.code)
+    assert.equal("new", report.differences[1].what)
+  end)
+
+  it("answers recorded requests", function()
+    local ended = replay({
+      reading("10:00:00.000", "a", 20),
+      line { direction = "in", topic = "line/reset", response_topic = "clients/c/answers",
+        correlation_data_base64 = "AAECAwQFBgcICQoLDA0ODw==", message_expiry = 10,
+        payload = cjson.null, content_type = "application/json",
+        user_properties = { { "__protVer", "1.0" }, { "__srcId", "c" } } },
+    }, "--json", "--after", "120")
+    assert.equal(0, ended.code, ended:text())
+    local report = cjson.decode(ended.out[1])
+    assert.equal(1, #report.sent, ended:text())
+    assert.equal("clients/c/answers", report.sent[1].topic)
+    assert.same({ done = true }, report.sent[1].payload)
+  end)
+
+  it("reports errors of the script, what it does not receive, and exits with 1", function()
+    local ended = replay {
+      line { direction = "in", topic = "sensors/a/temperature", payload_text = "no JSON" },
+      line { direction = "in", topic = "sensors/a/temperature", payload = { kelvin = 1 } },
+      line { direction = "in", topic = "elsewhere", payload = 1 },
+    }
+    assert.equal(1, ended.code)
+    assert.match("error sensors/a/temperature: the telemetry handler failed", ended:text(), 1,
+      true)
+    assert.match("line1.lua:4", ended:text(), 1, true)
+    assert.match("not received: elsewhere (1 message)", ended:text(), 1, true)
+    hosting.write(folder .. "/line1.lua", "not Lua")
+    ended = replay(DAY)
+    assert.equal(1, ended.code)
+    assert.match("line1.lua:1: unexpected symbol", ended:text(), 1, true)
+  end)
+
+  it("names the line of a recording that it cannot read, and exits with 2", function()
+    local ended = replay { DAY[1], '{"topic": 7}' }
+    assert.equal(2, ended.code)
+    assert.match("day.jsonl:2: topic", ended:text(), 1, true)
+    assert.equal(2, replay({}).code)
+    assert.equal(2, replay(DAY, "--no-such-option").code)
+    local function run(...) return process.run { hosting.program, "replay", ... }.code end
+    assert.equal(2, run())
+    assert.equal(2, run(folder .. "/nowhere.jsonl", folder .. "/line1.lua"))
+    assert.equal(0, run "--help")
+  end)
+end)
