@@ -29,6 +29,7 @@ struct http {
   iotops_timer timer; /* what the daemon has to do by itself */
   iotops_timer limit; /* of the oldest connection */
   connection *oldest, *newest;
+  size_t count; /* of those in the list */
   char where[WHERE_SIZE];
 };
 
@@ -200,6 +201,21 @@ static void await_oldest(http *http) {
                        oldest->end_ms > now ? oldest->end_ms - now : 0);
 }
 
+static void unlink_connection(http *http, connection *gone) {
+  *(gone->previous != NULL ? &gone->previous->next : &http->oldest) =
+      gone->next;
+  *(gone->next != NULL ? &gone->next->previous : &http->newest) =
+      gone->previous;
+  http->count--;
+}
+
+/* Who has it finds it closed. */
+static void cut(http *http, connection *old) {
+  unlink_connection(http, old);
+  old->over = true;
+  shutdown(old->fd, SHUT_RDWR); /* the daemon sees it, and closes it */
+}
+
 static void begun(http *http, struct MHD_Connection *connection,
                   struct connection **kept) {
   const union MHD_ConnectionInfo *info =
@@ -218,15 +234,10 @@ static void begun(http *http, struct MHD_Connection *connection,
   *(http->newest != NULL ? &http->newest->next : &http->oldest) = added;
   http->newest = added;
   *kept = added;
-  if (http->oldest == added)
+  if (++http->count > HTTP_CONNECTIONS)
+    cut(http, http->oldest);
+  if (!http->limit.running)
     await_oldest(http);
-}
-
-static void unlink_connection(http *http, connection *gone) {
-  *(gone->previous != NULL ? &gone->previous->next : &http->oldest) =
-      gone->next;
-  *(gone->next != NULL ? &gone->next->previous : &http->newest) =
-      gone->previous;
 }
 
 static void ended(http *http, connection *gone) {
@@ -270,12 +281,8 @@ static void due(iotops_timer *timer) {
 static void too_long(iotops_timer *timer) {
   http *http = timer->user;
   uint64_t now = iotops_mono_ms(http->context);
-  while (http->oldest != NULL && http->oldest->end_ms <= now) {
-    connection *old = http->oldest;
-    unlink_connection(http, old);
-    old->over = true;
-    shutdown(old->fd, SHUT_RDWR); /* the daemon sees it, and closes it */
-  }
+  while (http->oldest != NULL && http->oldest->end_ms <= now)
+    cut(http, http->oldest);
   turn(http);
   await_oldest(http);
 }
@@ -320,7 +327,7 @@ int http_new(iotops_context *context, const char *address, http_serve serve,
   http->daemon = MHD_start_daemon(
       flags, 0, NULL, NULL, asked, http, MHD_OPTION_EXTERNAL_LOGGER, log_line,
       http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-      (unsigned)HTTP_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+      (unsigned)(2 * HTTP_CONNECTIONS), MHD_OPTION_CONNECTION_TIMEOUT,
       (unsigned)(HTTP_CONNECTION_MS / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
       (size_t)HTTP_REQUEST_SIZE, MHD_OPTION_NOTIFY_CONNECTION, notified, http,
       MHD_OPTION_END);

@@ -2,11 +2,10 @@
 ** http.h -- answers a few questions by HTTP, on the loop of a context.
 **
 ** Nothing here waits: a connection that is slow to ask, or to take its answer,
-** is served bit by bit and closed HTTP_CONNECTION_MS after it was made, and
-** there are HTTP_CONNECTIONS of them at most (what comes then waits in the
-** system's queue).  A connection carries one request, whose head is
-** at most HTTP_REQUEST_SIZE; only GET and HEAD are answered, a body never
-** looked at.
+** is served bit by bit and closed HTTP_CONNECTION_MS after it was made, or
+** when HTTP_CONNECTIONS have come since: who is slow keeps nobody else from
+** being answered.  A connection carries one request, whose head is at most
+** HTTP_REQUEST_SIZE; only GET and HEAD are answered, a body never looked at.
 */
 #ifndef RUNTIME_HTTP_H
 #define RUNTIME_HTTP_H
