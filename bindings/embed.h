@@ -206,8 +206,10 @@ void iotops_lua_quiesce(lua_State *L);
 
 /*
 ** Before lua_close: drops all waits without resuming them.  Deliveries in
-** hand are settled as failed (acknowledged, logged) and requests answered
-** with an execution error, each with a warning.
+** hand are settled as failed (acknowledged) and requests answered with an
+** execution error, each logged at error with where its handler was.  A request
+** to an endpoint that says `is_idempotent`, and that another state has adopted,
+** is handed to that one's handler instead.
 */
 void iotops_lua_abandon(lua_State *L);
 
@@ -278,6 +280,15 @@ int iotops_lua_endpoint_open(iotops_lua_endpoint *endpoint,
 */
 void iotops_lua_endpoint_adopt(iotops_lua_endpoint *to,
                                iotops_lua_endpoint *from);
+
+/*
+** `to` is open and takes the place of `from`, which is to be closed: when both
+** are executors of the same command and filter, duplicates of requests that
+** `from` has taken are answered by `to`, and requests that wait for their turn
+** are `to`'s.  Does nothing otherwise.
+*/
+void iotops_lua_endpoint_succeed(iotops_lua_endpoint *to,
+                                 iotops_lua_endpoint *from);
 
 /*
 ** While paused no handler begins: messages and requests wait, in order, as if

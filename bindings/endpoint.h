@@ -21,6 +21,7 @@ struct iotops_lua_endpoint { /* a userdata */
   envoy *envoy;  /* owned; NULL: not open */
   bool declared; /* the embedder knows it; stays until the state closes */
   bool closed;
+  bool passed_on;          /* the envoy is another state's now */
   char *identity, *filter; /* owned */
 };
 

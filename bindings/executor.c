@@ -53,6 +53,8 @@ int executor_make(lua_State *L, int index, iotops_mqtt_client *client,
   tokens_option(L, index, "tokens", &tokens);
   options.tokens = tokens.items;
   options.token_count = tokens.count;
+  /* Only where another generation may take a request over. */
+  options.keeps_requests = options.is_idempotent && state_of(L)->embedded;
   options.handler = request_arrived;
   options.user = made;
   int result =
@@ -208,10 +210,26 @@ static int request_body(lua_State *L) {
 
 /* ------------------------------------------------------------- request -- */
 
+/*
+** Hands the request of a call that is given up to the handler that has taken
+** the place of its own.  False when it must not run twice, or there is none.
+*/
+static bool begin_again(call *given) {
+  const iotops_lua_endpoint *endpoint = given->user;
+  if (!given->state->closing || !endpoint->passed_on ||
+      !iotops_request_again(given->subject))
+    return false;
+  given->subject = NULL;
+  call_log(given, IOTOPS_LOG_WARN,
+           "the command is idempotent: it begins again in the version that "
+           "serves now");
+  return true;
+}
+
 /* The call is over; one that has not answered has failed. */
 static void settle(call *ended, const char *failed) {
   iotops_error err;
-  if (ended->subject == NULL)
+  if (ended->subject == NULL || begin_again(ended))
     return;
   /* The caller learns what happened, not where in our files. */
   const char *trace =

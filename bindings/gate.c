@@ -6,6 +6,7 @@
 
 #include "coroutine.h"
 #include "luv.h"
+#include "misuse.h"
 #include "trace.h"
 #include "wait.h"
 
@@ -297,16 +298,39 @@ void call_go_on(call *waiting) {
   call_turn(waiting, 0, NULL);
 }
 
+/* Where the call waits, for people: " at FILE:LINE", or "". */
+static void describe_place(const call *waiting, char *text, size_t size) {
+  lua_Debug frame;
+  text[0] = '\0';
+  for (int level = 0; lua_getstack(waiting->co, level, &frame) != 0; level++) {
+    lua_getinfo(waiting->co, "Sl", &frame);
+    if (frame.currentline <= 0 || is_own_file(frame.source))
+      continue;
+    snprintf(text, size, " at %s:%d", frame.short_src, frame.currentline);
+    return;
+  }
+}
+
+/* What it was to do was asked for by somebody else. */
+static bool has_message(const call *given) {
+  return given->info.kind == IOTOPS_CALL_TELEMETRY ||
+         given->info.kind == IOTOPS_CALL_COMMAND;
+}
+
 void calls_abandon(iotops_lua *state, const iotops_mqtt_client *client) {
+  char place[LUA_IDSIZE + 32];
   for (call *next, *given = state->calls; given != NULL; given = next) {
     next = given->next;
-    if (client != NULL && given->client != client)
+    if (given->given_up || (client != NULL && given->client != client))
       continue;
+    given->given_up = true;
     waits_abandon(state, given);
-    call_log(given, IOTOPS_LOG_WARN, "the %s has not ended; it is given up",
-             kind_name(given->info.kind));
+    describe_place(given, place, sizeof place);
+    call_log(given, has_message(given) ? IOTOPS_LOG_ERROR : IOTOPS_LOG_WARN,
+             "the %s has not ended; it is given up%s",
+             kind_name(given->info.kind), place);
     if (given->ended != NULL)
-      given->ended(given, "the script was closed");
+      given->ended(given, "the script was stopped or replaced before it ended");
     given->ended = NULL;
     given->subject = NULL;
   }

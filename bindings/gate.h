@@ -31,6 +31,7 @@ struct call {
   const void *object; /* identity of the message table in the handler */
   void *subject;      /* delivery or request, until it was settled */
   bool held;          /* the handler took the acknowledgement over */
+  bool given_up;      /* calls_abandon() has ended it */
   bool deaf;          /* a hook raised in co: it calls no hook any more */
   struct wait *waiting;
   call *next, *previous;             /* in state->calls; spare: next */

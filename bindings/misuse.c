@@ -18,6 +18,10 @@ static bool is_ours(const char *source) {
   return false;
 }
 
+bool is_own_file(const char *source) {
+  return strncmp(source, "@iotops/", 8) == 0 || is_ours(source);
+}
+
 void misuse_where(lua_State *L) {
   lua_Debug frame;
   for (int level = 1; lua_getstack(L, level, &frame); level++) {

@@ -13,4 +13,7 @@ int misuse(lua_State *L, const char *format, ...) LUA_MAY_RAISE;
 /* Pushes "file:line: ", or "" when there is no such frame. */
 void misuse_where(lua_State *L) LUA_MAY_RAISE;
 
+/* Whether a chunk's source (see lua_Debug) is a Lua file of ours. */
+bool is_own_file(const char *source);
+
 #endif

@@ -107,7 +107,7 @@ static void meet_duplicate(iotops_command_executor *executor,
   iotops_log(executor->context, IOTOPS_LOG_DEBUG, "executor",
              "%s: a duplicate request", executor->name);
   if (!entry->done) {
-    if (ack.epoch != 0 && response_cache_hold(&executor->cache, entry, ack))
+    if (ack.epoch != 0 && response_cache_hold(executor->cache, entry, ack))
       drop(executor, ack);
   } else if (!entry->message || now >= entry->deadline_ms) {
     settle(executor, ack);
@@ -128,7 +128,7 @@ static void admit(iotops_command_executor *executor,
                   iotops_ack ack, uint64_t deadline_ms) {
   const uint8_t *correlation = correlation_bytes(message->correlation_data);
   cache_entry *entry = response_cache_find(
-      &executor->cache, message->response_topic, correlation);
+      executor->cache, message->response_topic, correlation);
   if (entry) {
     meet_duplicate(executor, entry, ack);
     return;
@@ -136,7 +136,7 @@ static void admit(iotops_command_executor *executor,
   iotops_request *request = request_new(executor, ack, deadline_ms);
   if (request)
     request->entry = response_cache_insert(
-        &executor->cache, message->response_topic, correlation, deadline_ms);
+        executor->cache, message->response_topic, correlation, deadline_ms);
   if (request && request->entry) {
     request_accept(request, message, sight);
     return;
@@ -237,7 +237,8 @@ static int build(iotops_command_executor *executor,
   int rc = -1;
   text_buffer_init(&filter, context);
   executor->name = command_name_copy(context, options->command_name);
-  if (!executor->name) {
+  executor->cache = response_cache_new(context);
+  if (!executor->name || !executor->cache) {
     iotops_error_memory(err);
     goto done;
   }
@@ -279,6 +280,7 @@ int iotops_command_executor_new(iotops_mqtt_client *client,
   made->context = context;
   made->holds = 1;
   made->raw_timestamp = options->raw_timestamp;
+  made->keeps_requests = options->keeps_requests;
   made->execution_timeout_ms =
       ((uint64_t)options->execution_timeout_us + 999) / 1000;
   made->concurrency = options->concurrency;
@@ -290,7 +292,6 @@ int iotops_command_executor_new(iotops_mqtt_client *client,
   made->observer.writable = on_writable;
   made->observer.ended = on_ended;
   made->observer.user = made;
-  response_cache_init(&made->cache, context);
   received_properties_init(&made->received, context);
   property_list_init(&made->properties, context);
   if (build(made, options, err)) {
@@ -319,6 +320,7 @@ void executor_release(iotops_command_executor *executor) {
     iotops_free(context, executor->pool);
     executor->pool = next;
   }
+  response_cache_leave(executor->cache); /* one that was not finished */
   topic_pattern_clear(&executor->pattern);
   received_properties_clear(&executor->received);
   property_list_clear(&executor->properties);
@@ -343,6 +345,19 @@ int iotops_command_executor_stop(iotops_command_executor *executor,
                                  iotops_error *err) {
   remove_receiver(executor);
   return subscription_stop(executor->subscription, done, user, err);
+}
+
+bool iotops_command_executor_succeed(iotops_command_executor *to,
+                                     iotops_command_executor *from) {
+  if (to == from || to->client != from->client ||
+      strcmp(to->name, from->name) != 0 || to->cache->count > 0)
+    return false;
+  response_cache_leave(to->cache);
+  to->cache = from->cache;
+  to->cache->users++;
+  while (from->waiting.first)
+    request_pass_on(from->waiting.first, to);
+  return true;
 }
 
 /* Requests that nobody will answer: acknowledged, so that none waits. */
@@ -378,6 +393,7 @@ void iotops_command_executor_free(iotops_command_executor *executor) {
   abandon(executor);
   iotops_task_cancel(executor->context, &executor->dispatch);
   executor->freed = true;
-  response_cache_clear(&executor->cache);
+  response_cache_leave(executor->cache);
+  executor->cache = NULL;
   executor_release(executor);
 }

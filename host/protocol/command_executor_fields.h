@@ -32,11 +32,12 @@ struct iotops_command_executor {
   subscription *subscription; /* owned; NULL once freed */
   iotops_receiver *receiver;  /* owned; NULL once stopped */
   iotops_mqtt_observer observer;
-  response_cache cache;
-  char *name; /* owned: the command name, terminated */
+  response_cache *cache; /* shared; NULL once freed */
+  char *name;            /* owned: the command name, terminated */
 
   uint64_t execution_timeout_ms;
   bool raw_timestamp;
+  bool keeps_requests;
   uint32_t concurrency; /* 0: unlimited */
   bool paused;          /* no handler begins */
   iotops_command_handler handler;
@@ -67,6 +68,7 @@ struct iotops_request {
   iotops_ack ack;
   bool acknowledged; /* `ack` was settled */
   bool handling;     /* held by the handler */
+  bool calling;      /* held by the call of the handler */
   bool answering;    /* held by the answer on its way */
   bool telling;      /* held by `task` */
   bool given_up;     /* the handler's result does not matter any more */
@@ -78,6 +80,8 @@ struct iotops_request {
   ** cached while it waits for room; else NULL.
   */
   iotops_message *copy;
+  /* Owned: the request while it is executed, if the executor keeps it. */
+  iotops_message *original;
   uint64_t deadline_ms; /* on mono_ms; nothing is published after it */
   iotops_timer timer;
   iotops_respond_done done; /* who is told of the publish; may be NULL */
@@ -151,6 +155,9 @@ void request_accept(iotops_request *request, const iotops_message *message,
 ** before; it may be gone then.
 */
 bool request_end_handling(iotops_request *request);
+
+/* Moves a request that waits to the end of those that wait for `to`. */
+void request_pass_on(iotops_request *request, iotops_command_executor *to);
 
 /* Gives free slots to waiting requests. */
 void executor_dispatch(iotops_task *task);

@@ -27,6 +27,17 @@ static void append(request_list *list, iotops_request *request) {
   list->count++;
 }
 
+static void put_first(request_list *list, iotops_request *request) {
+  request->previous = NULL;
+  request->next = list->first;
+  if (list->first)
+    list->first->previous = request;
+  else
+    list->last = request;
+  list->first = request;
+  list->count++;
+}
+
 static void take_out(request_list *list, iotops_request *request) {
   if (request->previous)
     request->previous->next = request->next;
@@ -75,7 +86,8 @@ iotops_request *request_new(iotops_command_executor *executor, iotops_ack ack,
 
 void request_release(iotops_request *request) {
   iotops_command_executor *executor = request->executor;
-  if (request->handling || request->answering || request->telling)
+  if (request->handling || request->calling || request->answering ||
+      request->telling)
     return;
   iotops_timer_stop(executor->context, &request->timer);
   request_move(request, NULL);
@@ -87,6 +99,7 @@ void request_release(iotops_request *request) {
     request->held = next;
   }
   iotops_free(executor->context, request->copy);
+  iotops_free(executor->context, request->original);
   iotops_free(executor->context, request->failure);
   if (executor->pooled < POOL_MAX && !executor->freed) {
     request->next = executor->pool;
@@ -234,8 +247,11 @@ static bool slot_is_free(const iotops_command_executor *executor) {
                                executor->slots_used < executor->concurrency);
 }
 
-/* Hands the request to the handler; it may be gone on return. */
-static void run(iotops_request *request, const iotops_message *message,
+/*
+** Hands the request to the handler.  True when the executor keeps it and it is
+** in hand still: `original` is to be set.  Else it may be gone.
+*/
+static bool run(iotops_request *request, const iotops_message *message,
                 const request_sight *sight) {
   iotops_command_executor *executor = request->executor;
   iotops_request_view view = {
@@ -261,7 +277,15 @@ static void run(iotops_request *request, const iotops_message *message,
   request_move(request, &executor->running);
   set_timer(request, on_execution_timer,
             end < request->deadline_ms ? end : request->deadline_ms);
+  request->calling = executor->keeps_requests;
   executor->handler(executor->user, request, &view);
+  if (!executor->keeps_requests)
+    return false;
+  request->calling = false;
+  if (request->handling && !request->given_up)
+    return true;
+  request_release(request);
+  return false;
 }
 
 static void refuse(iotops_request *request, const char *why) {
@@ -291,10 +315,10 @@ static void wait_for_slot(iotops_request *request,
 void request_accept(iotops_request *request, const iotops_message *message,
                     const request_sight *sight) {
   iotops_command_executor *executor = request->executor;
-  if (executor->waiting.count == 0 && slot_is_free(executor))
-    run(request, message, sight);
-  else
+  if (executor->waiting.count > 0 || !slot_is_free(executor))
     wait_for_slot(request, message);
+  else if (run(request, message, sight))
+    request->original = iotops_message_copy(executor->context, message);
 }
 
 static void run_first_waiting(iotops_command_executor *executor) {
@@ -312,10 +336,40 @@ static void run_first_waiting(iotops_command_executor *executor) {
     iotops_text stamp = sight.properties.timestamp;
     sight.has_timestamp =
         stamp.data && iotops_hlc_parse(stamp, &sight.timestamp, NULL) == 0;
-    run(request, message, &sight);
+    if (run(request, message, &sight)) {
+      request->original = message;
+      message = NULL;
+    }
     sight_close(&sight, executor);
   }
   iotops_free(executor->context, message);
+}
+
+void request_pass_on(iotops_request *request, iotops_command_executor *to) {
+  iotops_command_executor *from = request->executor;
+  request_move(request, NULL);
+  request->executor = to;
+  to->holds++;
+  request_move(request, &to->waiting);
+  iotops_task_soon(to->context, &to->dispatch);
+  executor_release(from);
+}
+
+bool iotops_request_again(iotops_request *request) {
+  iotops_command_executor *executor = request->executor;
+  if (!request->original || request->given_up || executor->freed ||
+      !executor->receiver)
+    return false;
+  request->copy = request->original;
+  request->original = NULL;
+  request->handling = false;
+  free_slot(request);
+  request_move(request, &executor->waiting);
+  take_out(&executor->waiting, request); /* it came before the others */
+  put_first(&executor->waiting, request);
+  request_watch_deadline(request);
+  iotops_task_soon(executor->context, &executor->dispatch);
+  return true;
 }
 
 void iotops_command_executor_pause(iotops_command_executor *executor,

@@ -175,6 +175,23 @@ void response_cache_clear(response_cache *cache) {
   cache->oldest = cache->newest = NULL;
 }
 
+response_cache *response_cache_new(iotops_context *context) {
+  response_cache *made = iotops_zalloc(context, sizeof *made);
+  if (!made)
+    return NULL;
+  response_cache_init(made, context);
+  made->users = 1;
+  return made;
+}
+
+void response_cache_leave(response_cache *cache) {
+  if (!cache || --cache->users > 0)
+    return;
+  iotops_context *context = cache->context;
+  response_cache_clear(cache);
+  iotops_free(context, cache);
+}
+
 cache_entry *response_cache_find(response_cache *cache, iotops_text topic,
                                  const uint8_t correlation[CORRELATION_BYTES]) {
   if (cache->bucket_count == 0)

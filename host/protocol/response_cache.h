@@ -56,7 +56,14 @@ typedef struct response_cache {
   size_t expired;
   uint64_t seed; /* so that peers cannot aim at one bucket */
   iotops_timer timer;
+  unsigned users; /* executors that share it */
 } response_cache;
+
+/* An empty cache with one user; NULL when memory is short. */
+response_cache *response_cache_new(iotops_context *context);
+
+/* One user less; the last one's cache is cleared and freed. */
+void response_cache_leave(response_cache *cache);
 
 /* Prepares an empty cache in zeroed memory; allocates nothing. */
 void response_cache_init(response_cache *cache, iotops_context *context);

@@ -138,8 +138,12 @@ static size_t exchange(const reload *reload, script_state *now,
     of->taken[i] = reload->opened[i] || adopt(now, i, old, of->passed_on);
   for (size_t i = 0; i < now->endpoint_count; i++) {
     opened += reload->opened[i] || !of->taken[i];
-    if (!of->taken[i])
-      reload_open_now(now, i);
+    if (of->taken[i])
+      continue;
+    reload_open_now(now, i);
+    for (size_t j = 0; old != NULL && j < old->endpoint_count; j++)
+      if (!of->passed_on[j])
+        iotops_lua_endpoint_succeed(now->endpoints[i], old->endpoints[j]);
   }
   if (old != NULL && reload->quiescing)
     bequeath(&reload->script->client, now, old, of);

@@ -14,7 +14,7 @@ local HEAD = [[
 describe("what a script owns", function()
   local place, host
 
-  before_each(function() place = hosting.place() end)
+  before_each(function() place = hosting.place { log_all = true } end)
   after_each(function()
     if place then place:close() end
     place = nil
@@ -171,5 +171,176 @@ describe("what a script owns", function()
       assert.match("a counter does not go down", notes[3])
       assert.match("at most 1000 counters and gauges", notes[4])
     end)
+  end)
+
+  -- A caller that sends a request twice if it likes, and sees every answer.
+  local answers
+  local function listen()
+    answers = process.start { "stdbuf", "-oL", "mosquitto_sub", "-d", "-V", "5", "-q", "1", "-p",
+      tostring(place.broker.port), "-t", "answers", "-F", "answer %D %P |%p" }
+    answers:line "Subscribed"
+  end
+
+  local function ask(number)
+    place:publish("work", ('{"n":%d}'):format(number), "-D", "publish", "response-topic", "answers",
+      "-D", "publish", "correlation-data", ("%016d"):format(number),
+      "-D", "publish", "message-expiry-interval", "30")
+  end
+
+  -- The status and the payload of the next answer to come.
+  local function answer(number)
+    local line = answers:line(("answer %016d"):format(number))
+    return line:match "__stat:(%d+)", line:match "|(.*)$"
+  end
+
+  local DRAIN = { args = { "--drain", "0.4" } }
+
+  describe("a request that the drain time cuts", function()
+    -- Hangs for n = 1 in the first version.
+    local function handler(options)
+      return ([[
+        iotops.on_command("work", { %s }, function(request)
+          note("V", request.n)
+          if V == 1 and request.n == 1 then
+            iotops.sleep(60)
+          end
+          return { version = V }
+        end)
+      ]]):format(options)
+    end
+
+    it("and that has not begun is the next version's", function()
+      start(handler "concurrency = 1", DRAIN)
+      listen()
+      ask(1)
+      place:await_notes("done", 1)
+      ask(2)
+      version("2", handler "concurrency = 1")
+      assert.equal("500", (answer(1)))
+      assert.same({ "200", '{"version":2}' }, { answer(2) })
+      assert.same({ "1 1", "2 2" }, place:noted("done"))
+    end)
+
+    it("and that has not begun is the next version's, with other options too", function()
+      start(handler "concurrency = 1", DRAIN)
+      listen()
+      ask(1)
+      place:await_notes("done", 1)
+      ask(2)
+      version("2", handler "concurrency = 2")
+      assert.same({ "200", '{"version":2}' }, { answer(2) })
+      assert.equal("500", (answer(1)))
+      assert.same({ "1 1", "2 2" }, place:noted("done"))
+    end)
+
+    it("begins again in the next version if the command is idempotent", function()
+      start(handler "is_idempotent = true", DRAIN)
+      listen()
+      ask(1)
+      place:await_notes("done", 1)
+      version("2", handler "is_idempotent = true")
+      assert.same({ "200", '{"version":2}' }, { answer(1) })
+      assert.same({ "1 1", "2 1" }, place:noted("done"))
+      assert.truthy(hosting.record(host, "the command is idempotent: it begins again"))
+      ask(1)
+      assert.same({ "200", '{"version":2}' }, { answer(1) })
+      assert.same({ "1 1", "2 1" }, place:noted("done"))
+    end)
+
+    it("is answered with an execution error otherwise, and never runs twice", function()
+      start(handler "", DRAIN)
+      listen()
+      ask(1)
+      place:await_notes("done", 1)
+      version("2", handler "")
+      local line = answers:line "answer 0000000000000001"
+      assert.match("__stat:500", line)
+      assert.match("__apErr:true", line)
+      local record = hosting.record(host, "the command handler has not ended")
+      assert.equal("error", record.level)
+      assert.match("it is given up at .*work.lua:%d+$", record.message)
+      assert.equal("work", record.topic)
+      ask(1)
+      assert.equal("500", (answer(1)))
+      assert.same({ "1 1" }, place:noted("done"))
+    end)
+  end)
+
+  it("tells of telemetry that the drain time cuts, which is handled then", function()
+    start([[
+      iotops.on_telemetry("work", function(value)
+        note("V", value.n)
+        if V == 1 then iotops.sleep(60) end
+      end)
+    ]], DRAIN)
+    place:publish("work", '{"n":1}')
+    place:await_notes("done", 1)
+    place:publish("work", '{"n":2}')
+    version("2", [[ iotops.on_telemetry("work", function(value) note("V", value.n) end) ]])
+    assert.same({ "1 1", "2 2" }, place:await_notes("done", 2))
+    local record = hosting.record(host, "the telemetry handler has not ended")
+    assert.equal("error", record.level)
+    assert.match("it is given up at .*work.lua:%d+$", record.message)
+    assert.equal("work", record.topic)
+    assert.truthy(record.packet)
+    process.eventually("both are acknowledged", function()
+      local _, acknowledged = place:acknowledgements("work")
+      return #acknowledged == 2
+    end)
+  end)
+
+  describe("a request that comes once more", function()
+    local function handler(options)
+      return ([[
+        iotops.on_command("work", { %s }, function(request)
+          note("V", request.n)
+          return { version = V }
+        end)
+      ]]):format(options)
+    end
+
+    it("gets the answer of the version that it was executed by", function()
+      start(handler "")
+      listen()
+      ask(1)
+      assert.same({ "200", '{"version":1}' }, { answer(1) })
+      version("2", handler "")
+      ask(1)
+      assert.same({ "200", '{"version":1}' }, { answer(1) })
+      ask(2)
+      assert.same({ "200", '{"version":2}' }, { answer(2) })
+      version("3", handler "concurrency = 3, execution_timeout = 5")
+      for number = 1, 2 do
+        ask(number)
+        assert.same({ "200", ('{"version":%d}'):format(number) }, { answer(number) })
+      end
+      ask(3)
+      assert.same({ "200", '{"version":3}' }, { answer(3) })
+      assert.same({ "1 1", "2 2", "3 3" }, place:noted("done"))
+    end)
+  end)
+
+  it("gives the result of a call in hand to the version that made it", function()
+    local other = place:script("other", [[
+      local iotops = require "iotops"
+      iotops.on_command("slow", function(request)
+        iotops.sleep(0.4)
+        return { n = request.n + 1 }
+      end)
+    ]])
+    local text = [[
+      iotops.on_telemetry("work", function(value)
+        note("V asks", value.n)
+        note("V has", iotops.invoke("slow", { n = value.n }).n)
+      end)
+    ]]
+    host, reloads = nil, 0
+    host = place:run { version("1", text), other }
+    hosting.record(host, "subscribed: ", 2)
+    place:publish("work", '{"n":1}')
+    place:await_notes("done", 1)
+    version("2", text)
+    place:publish("work", '{"n":10}')
+    assert.same({ "1 asks 1", "1 has 2", "2 asks 10", "2 has 11" }, place:await_notes("done", 4))
   end)
 end)

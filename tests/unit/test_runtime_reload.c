@@ -219,6 +219,12 @@ void iotops_lua_endpoint_adopt(iotops_lua_endpoint *to,
   from->closed = true;
 }
 
+void iotops_lua_endpoint_succeed(iotops_lua_endpoint *to,
+                                 iotops_lua_endpoint *from) {
+  assert_true(to->open);
+  assert_false(from->closed);
+}
+
 void iotops_lua_endpoint_close(iotops_lua_endpoint *endpoint) {
   endpoint->closed = true;
 }

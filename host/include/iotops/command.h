@@ -130,6 +130,11 @@ typedef struct iotops_command_executor_options {
   iotops_command_handler handler;
   iotops_request_cancelled cancelled; /* may be NULL */
   void *user;                         /* borrowed; passed to both */
+  /*
+  ** A request is kept while its handler has it past the callback, so that
+  ** iotops_request_again() can hand it out once more.
+  */
+  bool keeps_requests;
 } iotops_command_executor_options;
 
 #define IOTOPS_COMMAND_EXECUTOR_OPTIONS_INIT                                   \
@@ -225,6 +230,16 @@ IOTOPS_API int iotops_command_executor_stop(iotops_command_executor *executor,
                                             iotops_error *err);
 
 /*
+** `to` takes the place of `from`, which is to be stopped: it answers duplicates
+** of the requests that `from` has taken, and executes those that wait for their
+** turn.  Those that `from`'s handler has stay there.  False, and nothing
+** happens, unless both are of one client and command and `to` has not taken a
+** request.
+*/
+IOTOPS_API bool iotops_command_executor_succeed(iotops_command_executor *to,
+                                                iotops_command_executor *from);
+
+/*
 ** While paused no handler begins: requests wait as if all places were taken.
 ** Ends with the next turn of the loop after a call with false.
 */
@@ -265,6 +280,16 @@ IOTOPS_API void iotops_request_reject(iotops_request *request,
 */
 IOTOPS_API void iotops_request_fail(iotops_request *request,
                                     const iotops_error *err);
+
+/*
+** Gives a request back, whose handler has not ended it and does nothing more:
+** the executor's handler is called with it again, in its turn, as if it came
+** then, with what is left of its lifetime.  True: that is so, and the request
+** is not the caller's any more.  False, with nothing changed, when the executor
+** does not keep requests, has been stopped or freed, has given the request up,
+** or memory was short.  Not within the callback of the handler.
+*/
+IOTOPS_API bool iotops_request_again(iotops_request *request);
 
 /* Ends a request without an answer: acknowledged, with a warning. */
 IOTOPS_API void iotops_request_drop(iotops_request *request);
