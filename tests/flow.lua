@@ -18,6 +18,7 @@ function flow.start(place, topic, rate)
   self.publisher = process.start({ "mosquitto_pub", "-V", "5", "-q", "1", "-l", "-p",
     tostring(place.broker.port), "-t", topic }, { stdin = true })
   local began = uv.hrtime()
+  self.began = began
   self.timer:start(10, 10, function()
     -- What is due by the clock, so that a slow machine gets the same rate.
     local due = (uv.hrtime() - began) * (rate or 1000) // 1000000000
@@ -31,14 +32,16 @@ function flow.start(place, topic, rate)
   return self
 end
 
---- Ends it; returns how many messages the broker was given.
----@return integer
+--- Ends it; returns how many messages the broker was given, and how many a
+--- second.
+---@return integer sent, number rate
 function Flow:finish()
+  local rate = self.sent / ((uv.hrtime() - self.began) / 1e9)
   self.timer:close()
   self.publisher:write(nil)
   local code = self.publisher:wait(20)
   if code ~= 0 then error("the publisher failed: " .. self.publisher:text(), 2) end
-  return self.sent
+  return self.sent, rate
 end
 
 return flow

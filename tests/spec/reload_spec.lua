@@ -1,7 +1,6 @@
 local process = require "process"
 local hosting = require "hosting"
 local broker = require "broker"
-local uv = require "luv"
 
 -- A script that notes what it handles; VERSION tells its generations apart.
 local function script_text(version, extra)
@@ -22,58 +21,6 @@ describe("reloading a script", function()
   after_each(function()
     if place then place:close() end
     place = nil
-  end)
-
-  it("loses, doubles and disorders nothing: 100 times under 1 000 messages a second", function()
-    place = hosting.place()
-    local script = place:script("work", script_text("1"))
-    local host = place:run { script }
-    local publisher = process.start({ "mosquitto_pub", "-V", "5", "-q", "1", "-l", "-p",
-      tostring(place.broker.port), "-t", "work" }, { stdin = true })
-    local sent, flowing = 0, true
-    local began, timer = uv.hrtime(), uv.new_timer()
-    finally(function()
-      if not timer:is_closing() then timer:close() end
-    end)
-    timer:start(10, 10, function()
-      -- What is due by the clock, so that a slow machine gets the same rate.
-      local due = (uv.hrtime() - began) // 1000000
-      local lines = {}
-      while flowing and sent < due do
-        sent = sent + 1
-        lines[#lines + 1] = ('{"n":%d}\n'):format(sent)
-      end
-      if #lines > 0 then publisher:write(table.concat(lines)) end
-    end)
-    for version = 2, 101 do
-      place:script("work", script_text(tostring(version)))
-      host:signal_with("sighup")
-      host:line('"reloaded: ', 20)
-      process.pass(0.02)
-    end
-    flowing = false
-    timer:close()
-    publisher:write(nil)
-    assert.equal(0, (publisher:wait(20)))
-    place:await_notes("done", sent, 20)
-    process.pass(0.2)
-    local done = place:noted("done")
-    assert.equal(sent, #done)
-    assert.is_true(sent >= 1000, "too few messages to mean anything: " .. sent)
-    local last = 0
-    for index, line in ipairs(done) do
-      local n, version = line:match("^(%d+) (%d+)$")
-      assert.equal(index, tonumber(n))
-      version = tonumber(version)
-      assert.is_true(version >= last, "an old version handled after a new one")
-      last = version
-    end
-    assert.equal(101, last)
-    hosting.stop(host)
-    local counters = hosting.record(host, "counters")
-    assert.equal(100, counters.reloads)
-    assert.equal(sent, counters.handled)
-    assert.equal(101, counters.generation)
   end)
 
   it("happens when the file changes, and not when it is written anew", function()
