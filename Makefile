@@ -396,12 +396,14 @@ simulate: deps-test ## sessions in random trouble: SEEDS=10000
 	$(build) models
 	@$(BUILD)/tests/model/simulate $(or $(SEEDS),10000)
 
-soak: deps-test ## kill and restart everything, ROUNDS=1000 times
+soak: deps-test ## kill and restart everything, ROUNDS=1000 times; reload, RELOADS=10000 times
 	$(build) all $(PEER) $(TERMINATOR) $(LIBRARY_MEMORY)
 	@$(LIBRARY_MEMORY)
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' \
 	  ROUNDS='$(or $(ROUNDS),1000)' $(LUA) tests/faults/run.lua soak
 	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' $(LUA) tests/faults/rivals.lua 60
+	@$(LUA_ENVIRONMENT) BUILD='$(BUILD)' RELOADS='$(or $(RELOADS),10000)' \
+	  $(LUA) tests/busted_54.lua -o TAP tests/spec/reloads_spec.lua
 
 memcheck: deps-test ## run the C unit tests and a minute of the host under valgrind
 	$(build) all unit
