@@ -175,27 +175,33 @@ static bool wants(const memory_client *client, const memory_subscription *s,
          !(s->options.no_local && client == from);
 }
 
-/* One of the members of a group, each in turn; connected ones first. */
+/* The n-th member of a group; NULL: there are not so many. */
+static memory_client *member(const memory_broker *broker, const char *filter,
+                             bool connected, size_t n,
+                             memory_subscription **by) {
+  for (memory_client *at = broker->clients; at != NULL; at = at->next)
+    for (memory_subscription *s = at->subscriptions; s != NULL; s = s->next)
+      if (strcmp(s->filter, filter) == 0 && (at->connected || !connected) &&
+          n-- == 0) {
+        *by = s;
+        return at;
+      }
+  return NULL;
+}
+
+/* To one of the members of a group, each in turn; connected ones first. */
 static bool give_to_group(memory_broker *broker, const char *filter,
                           memory_publish *publish) {
-  size_t members = 0, connected = 0;
-  for (int round = 0; round < 2; round++) {
-    size_t place = 0;
-    size_t chosen =
-        round == 0 ? SIZE_MAX
-                   : broker->turn++ % (connected > 0 ? connected : members);
-    for (memory_client *at = broker->clients; at != NULL; at = at->next)
-      for (memory_subscription *s = at->subscriptions; s != NULL; s = s->next) {
-        if (strcmp(s->filter, filter) != 0)
-          continue;
-        members += round == 0;
-        connected += round == 0 && at->connected;
-        if (round == 1 && (connected == 0 || at->connected) &&
-            place++ == chosen)
-          return memory_client_give(at, publish, s, false);
-      }
-  }
-  return true;
+  memory_subscription *by = NULL;
+  bool connected = member(broker, filter, true, 0, &by) != NULL;
+  size_t members = 0;
+  while (member(broker, filter, connected, members, &by) != NULL)
+    members++;
+  if (members == 0)
+    return true;
+  memory_client *chosen =
+      member(broker, filter, connected, broker->turn++ % members, &by);
+  return memory_client_give(chosen, publish, by, false);
 }
 
 /* Whether `s` is the first subscription of all with its filter. */
