@@ -64,6 +64,7 @@ build = {
       ["iotops.testing.init"] = "scripts/iotops/testing/init.lua",
       ["iotops.testing.message"] = "scripts/iotops/testing/message.lua",
       ["iotops.testing.script"] = "scripts/iotops/testing/script.lua",
+      ["iotops.testing.types"] = "scripts/iotops/testing/types.lua",
       ["iotops.types"] = "scripts/iotops/types.lua",
     },
   },
