@@ -53,6 +53,8 @@ static void print_help(FILE *out) {
         "  iotops dev my_script.lua            in one terminal\n"
         "  iotops watch '#'                    in another\n"
         "  iotops send sensors/s1/temperature '{\"celsius\": 95}'\n\n"
+        "Before a script goes live: iotops check my_script.lua, iotops test "
+        "my_script.lua.\n\n"
         "The broker is configured by the AIO_* environment variables or the "
         "files that\n"
         "an Azure IoT Operations connector is given; `iotops run --help` lists "

@@ -37,6 +37,10 @@ describe("the rock", function()
     env.LUA_CPATH = tree .. "/lib/lua/5.4/?.so;;"
     run({ "lua5.4", folder .. "/two_lines.lua" }, { env = env })
     assert.match('"the rock"', (watch:line("the rock")))
+    -- Tests of scripts need the rock and busted alone.
+    local tested = run({ "lua5.4", folder .. "/tests/busted_54.lua",
+      folder .. "/scripts/samples/sensor_alarm_spec.lua" }, { env = env })
+    assert.match("ok 3 ", tested:text(), 1, true)
     private:stop()
     os.execute("rm -rf " .. folder)
   end)

@@ -118,6 +118,16 @@ describe("iotops test", function()
     assert.match("1 script checked, 0 refused", ended:text(), 1, true)
   end)
 
+  it("runs the example of the module's README", function()
+    local readme = table.concat(hosting.lines("scripts/iotops/README.md"), "\n")
+    local example = assert(readme:match '```lua\n(local testing = require "iotops.testing".-)```')
+    os.execute(("cp scripts/samples/sensor_alarm.lua '%s'"):format(folder))
+    hosting.write(folder .. "/sensor_alarm_spec.lua", example)
+    local ended = test("sensor_alarm.lua")
+    assert.equal(0, ended.code, ended:text())
+    assert.equal("1 passed, 0 failed", ended.out[#ended.out])
+  end)
+
   it("finds the sample's spec good", function()
     local ended = process.run { program, "test", "scripts/samples/sensor_alarm.lua" }
     assert.equal(0, ended.code, ended:text())
