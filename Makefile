@@ -301,14 +301,24 @@ $(BUILD)/tests/fuzz/cuts_planted: $(BUILD)/tests/unit/test_packet_filter.o \
 	$(call show,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -lcmocka -o $@
 
+# Some targets are of what knows Lua, or of the host.
+FUZZ_LUA_SOURCES := $(BINDING_SOURCES) $(wildcard host/runtime/matcher.c \
+  host/runtime/patterns.c host/runtime/message_line*.c)
+FUZZ_LUA := $(BUILD)/tests/fuzz/lua.a
+$(BUILD)/tests/fuzz/fuzz_%.o: EXTRA_CFLAGS = $(LUA_CFLAGS)
+$(FUZZ_LUA): $(call objects,$(FUZZ_LUA_SOURCES))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o \
-  $(BUILD)/tests/fuzz/replay.o $(BUILD)/libiotops.a
+  $(BUILD)/tests/fuzz/replay.o $(FUZZ_LUA) $(BUILD)/libiotops.a
 	$(call show,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -o $@
 
 # With libFuzzer, which wants the core compiled for it.
 FUZZERS := $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%) $(BUILD)/fuzz/planted
-FUZZ_CFLAGS = $(LANGUAGE) $(INCLUDES) $(CORE_CFLAGS) -O1 -g \
+FUZZ_CFLAGS = $(LANGUAGE) $(INCLUDES) $(CORE_CFLAGS) $(LUA_CFLAGS) -O1 -g \
   -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZ_CORE := $(patsubst %.c,$(BUILD)/fuzz/%.o,$(CORE_SOURCES))
 $(BUILD)/fuzz/%.o: %.c $(ALL_HEADERS)
@@ -320,14 +330,20 @@ $(BUILD)/fuzz/core.a: $(FUZZ_CORE)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
+$(BUILD)/fuzz/lua.a: $(patsubst %.c,$(BUILD)/fuzz/%.o,$(FUZZ_LUA_SOURCES))
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
 $(BUILD)/fuzz/planted: tests/fuzz/fuzz_packet_filter.c $(PLANTED).c \
   $(BUILD)/fuzz/core.a
 	$(call show,LINK,$@)
 	$(Q)clang $(FUZZ_CFLAGS) $^ $(CORE_LIBS) -o $@
 
-$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(BUILD)/fuzz/core.a tests/fuzz/fuzz.h
+$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(BUILD)/fuzz/lua.a $(BUILD)/fuzz/core.a \
+  tests/fuzz/fuzz.h
 	$(call show,LINK,$@)
-	$(Q)clang $(FUZZ_CFLAGS) $< $(BUILD)/fuzz/core.a $(CORE_LIBS) -o $@
+	$(Q)clang $(FUZZ_CFLAGS) $< $(BUILD)/fuzz/lua.a $(BUILD)/fuzz/core.a \
+	  $(CORE_LIBS) $(LUA_LIBS) -o $@
 
 module: $(MODULE)
 unit: $(UNIT_TESTS)
