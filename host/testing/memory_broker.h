@@ -16,7 +16,7 @@
 
 #include "iotops/mqtt_client.h"
 
-enum { MEMORY_BROKER_FLOOD = 200000 };
+enum { MEMORY_BROKER_FLOOD = 100000 };
 
 /* One message that was published, in order. */
 typedef struct memory_publish {

@@ -308,6 +308,27 @@ static int world_message(lua_State *L) {
   return 1;
 }
 
+/*
+** find(n, filter, but): the number of the first message from the n-th on whose
+** topic matches and which the client `but` has not sent; nil: there is none
+*/
+static int world_find(lua_State *L) {
+  world *self = check_world(L);
+  lua_Integer n = luaL_checkinteger(L, 2);
+  iotops_text filter = check_text(L, 3);
+  const char *but = luaL_checkstring(L, 4);
+  const memory_publish *publish = NULL;
+  luaL_argcheck(L, n > 0, 2, "a number from 1 expected");
+  for (; (publish = memory_broker_nth(self->broker, (size_t)n - 1)) != NULL;
+       n++)
+    if (iotops_topic_filter_matches(filter, publish->message->topic) &&
+        strcmp(publish->from, but) != 0) {
+      lua_pushinteger(L, n);
+      return 1;
+    }
+  return 0;
+}
+
 static int world_message_count(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)memory_broker_count(check_world(L)->broker));
   return 1;
@@ -560,6 +581,7 @@ static const luaL_Reg methods[] = {{"host", world_host_new},
                                    {"stop", world_stop},
                                    {"publish", world_publish},
                                    {"message", world_message},
+                                   {"find", world_find},
                                    {"count", world_message_count},
                                    {"delivery", world_delivery},
                                    {"subscriptions", world_subscriptions},

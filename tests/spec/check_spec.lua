@@ -100,7 +100,12 @@ return lock
     script("first.lua", [[
 local iotops = require "iotops"
 counter = 0
-iotops.on_command("fans/{executorId}/setSpeed", function() end)
+iotops.on_command("fans/{executorId}/setSpeed", function(request)
+  local fast = request.rpm > 1000
+  if fast then
+    speed = request.rpm
+  end
+end)
 ]])
     script("second.lua", [[
 require "iotops".on_command("fans/{executorId}/setSpeed", function() end)
@@ -111,10 +116,11 @@ require "iotops".on_command("fans/{executorId}/setSpeed", function() end)
     assert.equal(0, ended.code, text)
     for _, line in ipairs {
       "first.lua:2: assigns the global 'counter'; write `local counter`",
+      "first.lua:6: assigns the global 'speed'; write `local speed`",
       "second.lua:1: executes setSpeed (fans/iotops/setSpeed), which first executes too "
         .. "(first.lua:3)",
       "third.lua: ok", "declares nothing",
-      "3 scripts checked, 0 refused, 3 warnings",
+      "3 scripts checked, 0 refused, 4 warnings",
     } do
       assert.is_truthy(text:find(line, 1, true), line .. " in\n" .. text)
     end

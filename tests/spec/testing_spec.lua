@@ -317,7 +317,7 @@ describe("iotops.testing", function()
       iotops.on_telemetry("ping", function(value) iotops.send("ping", value) end)
     ]])
     assert.has_error(function() world:publish("ping", 1) end,
-      "more than 200000 messages at one moment: scripts answer each other without end")
+      "more than 100000 messages at one moment: scripts answer each other without end")
   end)
 
   it("passes on only plain data, and says what is none", function()

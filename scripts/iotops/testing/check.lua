@@ -1,6 +1,7 @@
 --- What `iotops check` says about scripts, from what was seen of them.
 
 local core = require "iotops.core"
+local globals = require "iotops.testing.globals"
 
 local check = {}
 
@@ -61,8 +62,36 @@ local function warn(script, line, text, ...)
   script.warnings[#script.warnings + 1] = { line = line, message = text:format(...) }
 end
 
+-- Adds the globals that the script and its modules would assign once they run,
+-- to those that were seen while they were loaded.
+local function find_globals(script)
+  local known = {}
+  script.globals = script.globals or {}
+  for _, global in ipairs(script.globals) do
+    known[global.name] = true
+  end
+  local paths = { script.path }
+  for _, module in ipairs(script.modules or {}) do
+    paths[#paths + 1] = module.is_own and module.path or nil
+  end
+  for _, path in ipairs(paths) do
+    local file = io.open(path, "rb")
+    for _, found in ipairs(file and globals.assigned(file:read "a" or "") or {}) do
+      if not known[found.name] and _G[found.name] == nil then
+        known[found.name] = true
+        table.insert(script.globals, {
+          name = found.name, line = ("%s:%d"):format(path, found.line),
+        })
+      end
+    end
+    if file then
+      file:close()
+    end
+  end
+end
+
 local function warn_of_globals(script)
-  for _, global in ipairs(script.globals or {}) do
+  for _, global in ipairs(script.globals) do
     warn(script, global.line, "assigns the global '%s'; write `local %s`", global.name, global.name)
   end
 end
@@ -225,6 +254,7 @@ function check.report(scripts, options)
   end
   for _, script in ipairs(scripts) do
     script.warnings = {}
+    find_globals(script)
     shorten(script)
     for _, name in ipairs { "endpoints", "timers", "modules", "sessions", "globals", "locks",
       "elections" } do

@@ -27,6 +27,8 @@ local TIMEOUT = 10        -- seconds, for answers
 ---@field private peer lightuserdata the test's own program
 ---@field private number integer of its last call
 ---@field private seen table<integer, true> messages that were expected
+---@field private unseen table<string, integer> by filter: where to look from
+---@field private hosts table<string, true> by client id
 ---@field private rules function[] commands that the test answers
 ---@field private scripts iotops.testing.Script[]
 local World = {}
@@ -224,19 +226,21 @@ end
 ---@param options? iotops.testing.PublishOptions
 ---@return iotops.testing.Message message for world:acknowledged()
 function World:publish(topic, value, options)
+  local since = self.core:count()
   self:must("send", topic, value, options)
-  return self:last_of(TESTER, topic)
+  return self:first_of(TESTER, topic, since)
 end
 
 --- Publishes a message as it is, without any of the protocol's properties.
 ---@param raw iotops.testing.RawMessage
 ---@return iotops.testing.Message
 function World:publish_raw(raw)
+  local since = self.core:count()
   local ok, why = pcall(self.deliver, self, raw.from or TESTER, raw)
   if not ok then
     error(why, 2)
   end
-  return self:last_of(raw.from or TESTER, raw.topic)
+  return self:first_of(raw.from or TESTER, raw.topic, since)
 end
 
 ---@private
@@ -253,10 +257,13 @@ function World:message(number)
 end
 
 ---@private
-function World:last_of(from, topic)
-  for number = self.core:count(), 1, -1 do
-    local found = self.core:message(number)
-    if found.from == from and found.topic == topic then
+function World:first_of(from, topic, since)
+  local number = since
+  while true do
+    number = self.core:find(number + 1, topic, "")
+    if not number then
+      return nil
+    elseif self.core:message(number).from == from then
       return self:message(number)
     end
   end
@@ -272,24 +279,20 @@ end
 
 -- Messages of scripts; those of the test and of the store are not looked at.
 local function is_of_script(found)
-  return found.from ~= TESTER and found.from ~= STORE
-    and not found.topic:find("^statestore/") and not found.topic:find("^clients/")
+  return found.from ~= STORE and not found.topic:find "^statestore/"
+    and not found.topic:find "^clients/"
 end
 
+-- The messages on a filter, or all that is_of_script, from the n-th on.
 ---@private
-function World:each_of(filter)
-  local number = 0
+function World:each_of(filter, from)
+  local number = (from or 1) - 1
   return function()
-    while number < self.core:count() do
-      number = number + 1
-      local found = self.core:message(number)
-      local wanted = filter and core.matches(filter, found.topic)
-      if not filter then
-        wanted = is_of_script(found)
-      elseif found.from == TESTER then
-        wanted = false
-      end
-      if wanted then
+    while true do
+      number = self.core:find(number + 1, filter or "#", TESTER)
+      if not number then
+        return nil
+      elseif filter or is_of_script(self.core:message(number)) then
         return self:message(number)
       end
     end
@@ -310,11 +313,17 @@ end
 
 ---@private
 function World:next_unseen(filter)
-  for found in self:each_of(filter) do
-    if not self.seen[found.number] then
-      self.seen[found.number] = true
-      return found
+  local number = self.unseen[filter] or 1
+  while true do
+    number = self.core:find(number, filter, TESTER)
+    if not number then
+      self.unseen[filter] = self.core:count() + 1
+      return nil
+    elseif not self.seen[number] then
+      self.seen[number], self.unseen[filter] = true, number + 1
+      return self:message(number)
     end
+    number = number + 1
   end
 end
 
@@ -513,7 +522,7 @@ function testing.world(options)
   local begins = options and options.time or BEGINS
   local made = setmetatable({
     core = core.new(math.floor(begins * 1000)),
-    number = 0, seen = {}, rules = {}, scripts = {}, hosts = {},
+    number = 0, seen = {}, unseen = {}, rules = {}, scripts = {}, hosts = {},
   }, World)
   local store = made.core:peer(STORE, "iotops.testing.store")
   made.core:call(store)
