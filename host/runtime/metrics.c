@@ -1,12 +1,15 @@
 #include "runtime/metrics.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <lua.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/expiry.h"
 #include "runtime/figures.h"
 #include "runtime/probes.h"
 #include "runtime/pulse.h"
@@ -165,6 +168,37 @@ static session_figures session_now(const host *host) {
   return figures;
 }
 
+/* When what the setting's file holds expires; nothing, if that is not known. */
+static void write_expiry(exposition *to, const host *host, const char *name,
+                         const char *setting, const char *help,
+                         uint64_t (*expiry)(iotops_context *context,
+                                            const char *path)) {
+  iotops_text given = iotops_settings_get(host->settings, setting);
+  char path[PATH_MAX];
+  uint64_t end = 0;
+  if (given.data != NULL && given.size > 0 && given.size < sizeof path) {
+    memcpy(path, given.data, given.size);
+    path[given.size] = '\0';
+    end = expiry(host->context, path);
+  }
+  exposition_family(to, name, "gauge", help);
+  if (end > 0)
+    exposition_sample(to, NULL, end, 0);
+}
+
+static void write_expiries(exposition *to, const host *host) {
+  write_expiry(to, host, "iotops_session_certificate_expiry_timestamp_seconds",
+               "cert_file",
+               "When the client's certificate in its file ends, in seconds "
+               "since 1970.",
+               expiry_of_certificate);
+  write_expiry(to, host, "iotops_session_token_expiry_timestamp_seconds",
+               "sat_file",
+               "When the service account token in its file ends, in seconds "
+               "since 1970.",
+               expiry_of_token);
+}
+
 /* -------------------------------------------------------------- write -- */
 
 void metrics_write(const host *host, text_buffer *buffer) {
@@ -176,5 +210,6 @@ void metrics_write(const host *host, text_buffer *buffer) {
   write_build(&to);
   figures_write(&to, process_rows, COUNT(process_rows), &of_process);
   figures_write(&to, session_rows, COUNT(session_rows), &of_session);
+  write_expiries(&to, host);
   script_metrics_write(host, &to);
 }

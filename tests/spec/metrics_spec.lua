@@ -157,6 +157,19 @@ describe("the metrics of a host", function()
     assert.is_true(samples['iotops_script_busy_seconds_total{script="loop"}'] >= 0.1)
   end)
 
+  it("tell when a certificate ends", function()
+    place = hosting.place { tls = true }
+    local made = require("certificates").make(place.folder)
+    local env = place.broker:tls_environment(place.client_id)
+    env.AIO_TLS_CERT_FILE, env.AIO_TLS_KEY_FILE = made.cert, made.key
+    local host = place:run({ place:script("line", WORK) }, { args = { "--http", "0" }, env = env })
+    local samples = scrape(port_of(host))
+    local ends = samples.iotops_session_certificate_expiry_timestamp_seconds
+    assert.is_true(math.abs(ends - os.time() - 86400) < 600, tostring(ends))
+    assert.is_nil(samples.iotops_session_token_expiry_timestamp_seconds)
+    hosting.stop(host)
+  end)
+
   it("are found in order by promtool, whatever scripts are called", function()
     place = hosting.place()
     local paths = { place:script("work", WORK) }
