@@ -186,6 +186,14 @@ $(BUILD)/tests/unit/test_runtime_%: $(BUILD)/tests/unit/test_runtime_%.o \
 	$(Q)$(CC) $(ALL_LDFLAGS) $< $@.a $(BUILD)/libiotops.a $(CORE_LIBS) \
 	  $(HOST_LIBS) $(LUA_LIBS) -lcmocka -o $@
 
+# Units of the bindings, with Lua.
+$(BUILD)/tests/unit/test_lua_%.o: EXTRA_CFLAGS = $(LUA_CFLAGS)
+$(BUILD)/tests/unit/test_lua_%: $(BUILD)/tests/unit/test_lua_%.o \
+  $(BINDING_OBJECTS) $(BUILD)/libiotops.a
+	$(call show,LINK,$@)
+	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(LUA_LIBS) -lcmocka \
+	  -o $@
+
 # Baselines: libmosquitto alone.
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
 	$(call show,LINK,$@)
