@@ -94,6 +94,17 @@ static void close_rest(script_state *old, const bool *passed_on) {
       iotops_lua_endpoint_close(old->endpoints[i]);
 }
 
+/* What was held for endpoints that the new generation has not. */
+static void tell_unclaimed(script *script) {
+  uint64_t count = script->client.unclaimed;
+  script->client.unclaimed = 0;
+  if (count > 0)
+    script_log(script, script->generation, IOTOPS_LOG_WARN,
+               "%llu messages were acknowledged unhandled: the endpoint that "
+               "they came for is gone",
+               (unsigned long long)count);
+}
+
 static void tell(const reload *reload, const script_state *old, size_t opened) {
   script *script = reload->script;
   const script_state *now = script->current;
@@ -179,6 +190,7 @@ int reload_commit(reload *reload) {
   if (handed_over)
     handoff_unpause(now);
   script_client_release(&script->client, of.filters, served);
+  tell_unclaimed(script);
   if (old != NULL) {
     old->next = script->draining;
     script->draining = old;

@@ -84,8 +84,8 @@ typedef struct host_options {
     .handoff_timeout_ms = HOST_HANDOFF_TIMEOUT_MS,                             \
     .probation_ms = HOST_PROBATION_MS,                                         \
     .probation_errors = HOST_PROBATION_ERRORS, .turn_limit_ms = HOST_TURN_MS,  \
-    .load_limit_ms = HOST_LOAD_MS,                                             \
-    .memory_limit = HOST_SCRIPT_MEMORY, .coroutine_limit = HOST_COROUTINES     \
+    .load_limit_ms = HOST_LOAD_MS, .memory_limit = HOST_SCRIPT_MEMORY,         \
+    .coroutine_limit = HOST_COROUTINES                                         \
   }
 
 typedef enum host_result {

@@ -227,6 +227,7 @@ void script_log_counters(const script *script) {
       {"refused", c->refused},
       {"acknowledged", c->acknowledged},
       {"stale", c->stale},
+      {"dropped", c->dropped},
       {"reloads", c->reloads},
       {"failed_reloads", c->failed_reloads},
       {"rollbacks", c->rollbacks},

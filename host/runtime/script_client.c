@@ -355,8 +355,7 @@ static client_receiver *claimant(script_client *client,
     return was_given ? NULL : held->receiver;
   }
   client_receiver *other = early_receiver(client, held->message);
-  if (other == NULL)
-    client->unclaimed++;
+  client->unclaimed += other == NULL;
   /* One that arrived while keeping was held for the other as well. */
   return held->put_back ? other : NULL;
 }

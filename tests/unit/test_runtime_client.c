@@ -20,6 +20,7 @@ typedef struct fake_session {
   size_t receivers;
   uint32_t settled[LIMIT];
   size_t settled_count;
+  iotops_mqtt_observer *observer;
   bool stale;
   bool refuse;
   iotops_mqtt_done done;
@@ -65,7 +66,23 @@ static int fake_publish(iotops_mqtt_client *client,
   return 0;
 }
 
+static void fake_observe(iotops_mqtt_client *client,
+                         iotops_mqtt_observer *observer) {
+  fake_session *fake = (fake_session *)client;
+  assert_null(fake->observer);
+  fake->observer = observer;
+}
+
+static void fake_unobserve(iotops_mqtt_client *client,
+                           iotops_mqtt_observer *observer) {
+  fake_session *fake = (fake_session *)client;
+  assert_ptr_equal(fake->observer, observer);
+  fake->observer = NULL;
+}
+
 static const iotops_mqtt_client_ops fake_ops = {
+    .observe = fake_observe,
+    .unobserve = fake_unobserve,
     .add_receiver = fake_add,
     .remove_receiver = fake_remove,
     .settle = fake_settle,
@@ -215,6 +232,134 @@ static void a_shut_endpoint_leaves_its_messages_to_the_broker(void **state) {
   assert_int_equal(f->session.settled[0], 2);
 }
 
+/* An endpoint's receiver, known by `mark`. */
+static iotops_receiver *endpoint(fixture *f, iotops_on_message on_message,
+                                 unsigned mark) {
+  f->client.endpoint = true;
+  f->client.mark = mark;
+  iotops_receiver *receiver = receive(f, on_message);
+  f->client.endpoint = false;
+  f->client.mark = 0;
+  return receiver;
+}
+
+static void a_client_that_keeps_gives_back_in_order_of_arrival(void **state) {
+  fixture *f = *state;
+  endpoint(f, first, 1);
+  endpoint(f, second, 2);
+  receive(f, second); /* responses to the script's own calls */
+  script_client_keep(&f->client);
+  deliver(f, 0, "t", 1);
+  deliver(f, 1, "t", 2);
+  deliver(f, 2, "t", 3);
+  deliver(f, 0, "t", 4);
+  assert_string_equal(f->seen, "b3 ");
+  script_client_resume(&f->client);
+  assert_string_equal(f->seen, "b3 a1 b2 a4 ");
+  assert_null(f->session.observer);
+  deliver(f, 0, "t", 5);
+  assert_string_equal(f->seen, "b3 a1 b2 a4 a5 ");
+}
+
+static void what_a_reload_holds_is_not_given_back(void **state) {
+  fixture *f = *state;
+  endpoint(f, first, 1);
+  f->client.holding = true;
+  iotops_receiver *staged = endpoint(f, second, 2);
+  f->client.holding = false;
+  script_client_keep(&f->client);
+  deliver(f, 1, "t", 1);
+  deliver(f, 0, "t", 2);
+  iotops_mqtt_remove_receiver(&f->client.base, staged);
+  script_client_resume(&f->client);
+  assert_string_equal(f->seen, "a2 ");
+  assert_int_equal(f->session.settled_count, 2);
+}
+
+static void a_connection_that_goes_takes_what_comes_again(void **state) {
+  fixture *f = *state;
+  endpoint(f, first, 1);
+  script_client_keep(&f->client);
+  deliver(f, 0, "t", 1);
+  f->session.observer->disconnected(f->session.observer);
+  deliver(f, 0, "t", 1);
+  deliver(f, 0, "t", 2);
+  script_client_release(&f->client, NULL, 0);
+  assert_string_equal(f->seen, "a1 a2 ");
+}
+
+static void
+a_client_that_is_shut_leaves_what_it_kept_to_the_broker(void **state) {
+  fixture *f = *state;
+  endpoint(f, first, 1);
+  script_client_keep(&f->client);
+  deliver(f, 0, "t", 1);
+  script_client_shut(&f->client);
+  script_client_resume(&f->client);
+  assert_string_equal(f->seen, "");
+  assert_int_equal(f->session.settled_count, 0);
+  assert_null(f->session.observer);
+}
+
+static iotops_message *waiting(fixture *f, const char *payload) {
+  iotops_message message = IOTOPS_MESSAGE_INIT;
+  message.topic = iotops_text_of("t");
+  message.payload = iotops_text_of(payload);
+  return iotops_message_copy(f->session.base.context, &message);
+}
+
+static void a_successor_is_given_what_was_kept_and_what_waited(void **state) {
+  fixture *f = *state;
+  iotops_receiver *old = endpoint(f, first, 1);
+  script_client_keep(&f->client);
+  deliver(f, 0, "t", 3);
+  endpoint(f, second, 2);
+  script_client_bequeath(&f->client, 1, 2);
+  script_client_put_back(&f->client, 2, waiting(f, "1"),
+                         (iotops_ack){.epoch = 1, .seq = 1});
+  script_client_put_back(&f->client, 2, waiting(f, "2"),
+                         (iotops_ack){.epoch = 1, .seq = 2});
+  iotops_mqtt_remove_receiver(&f->client.base, old);
+  script_client_release(&f->client, NULL, 0);
+  assert_string_equal(f->seen, "b1 b2 b3 ");
+  assert_int_equal(f->client.unclaimed, 0);
+}
+
+static void without_a_successor_it_is_acknowledged_and_counted(void **state) {
+  fixture *f = *state;
+  iotops_receiver *old = endpoint(f, first, 1);
+  script_client_keep(&f->client);
+  deliver(f, 0, "t", 1);
+  script_client_bequeath(&f->client, 1, 0);
+  iotops_mqtt_remove_receiver(&f->client.base, old);
+  script_client_release(&f->client, NULL, 0);
+  assert_string_equal(f->seen, "");
+  assert_int_equal(f->session.settled_count, 1);
+  assert_int_equal(f->client.unclaimed, 1);
+}
+
+static void a_wider_filter_takes_over_and_doubles_nothing(void **state) {
+  fixture *f = *state;
+  const char *const old_filters[] = {"t"};
+  iotops_receiver *old = endpoint(f, first, 1);
+  f->client.holding = true;
+  endpoint(f, second, 2);
+  f->client.holding = false;
+  deliver(f, 0, "t", 1); /* the old one handles it */
+  deliver(f, 1, "t", 1);
+  script_client_keep(&f->client);
+  deliver(f, 0, "t", 3); /* held for both */
+  deliver(f, 1, "t", 3);
+  script_client_bequeath(&f->client, 1, 0);
+  /* It waited in the old one, unhandled. */
+  script_client_put_back(&f->client, 0, waiting(f, "2"),
+                         (iotops_ack){.epoch = 1, .seq = 2});
+  iotops_mqtt_remove_receiver(&f->client.base, old);
+  script_client_release(&f->client, old_filters, 1);
+  assert_string_equal(f->seen, "a1 b2 b3 ");
+  assert_int_equal(f->client.unclaimed, 0);
+}
+
 static void a_late_acknowledgement_counts_as_stale(void **state) {
   fixture *f = *state;
   receive(f, first);
@@ -274,6 +419,13 @@ int main(void) {
       TEST(a_reload_given_up_acknowledges_what_it_held),
       TEST(only_receivers_made_while_holding_hold),
       TEST(a_shut_endpoint_leaves_its_messages_to_the_broker),
+      TEST(a_client_that_keeps_gives_back_in_order_of_arrival),
+      TEST(what_a_reload_holds_is_not_given_back),
+      TEST(a_connection_that_goes_takes_what_comes_again),
+      TEST(a_client_that_is_shut_leaves_what_it_kept_to_the_broker),
+      TEST(a_successor_is_given_what_was_kept_and_what_waited),
+      TEST(without_a_successor_it_is_acknowledged_and_counted),
+      TEST(a_wider_filter_takes_over_and_doubles_nothing),
       TEST(a_late_acknowledgement_counts_as_stale),
       TEST(publishes_are_counted_by_how_they_end),
       TEST(a_publish_that_is_not_accepted_leaves_nothing),
