@@ -68,6 +68,15 @@ typedef struct iotops_lua_metric {
   bool claims; /* false: only to be looked at, NULL when there is none */
 } iotops_lua_metric;
 
+/* Leases that renew themselves, passed from one generation to the next. */
+typedef struct iotops_lua_leases {
+  iotops_context *context; /* borrowed; NULL: none so far */
+  struct lease *first;     /* owned */
+} iotops_lua_leases;
+
+/* Lets go of what no state has.  Before the state store is freed. */
+void iotops_lua_leases_clear(iotops_lua_leases *leases);
+
 typedef struct iotops_lua_embedder {
   size_t size;                /* sizeof this */
   iotops_context *context;    /* borrowed; outlives the state */
@@ -121,6 +130,12 @@ typedef struct iotops_lua_embedder {
   */
   iotops_lua_kept_metric *(*keep_metric)(void *user,
                                          const iotops_lua_metric *metric);
+
+  /*
+  ** Where the leases of the script's name are kept, all zero at first; borrowed,
+  ** outlives the states.  May be NULL: a lease ends with its state.
+  */
+  iotops_lua_leases *leases;
 
   /*
   ** The script may have as many coroutines of its own, as many spawned

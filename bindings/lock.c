@@ -1,7 +1,10 @@
 /* lock.c -- leased locks of scripts. */
 #include "iotops/lock.h"
 
+#include <string.h>
+
 #include "error.h"
+#include "lease.h"
 #include "options.h"
 #include "store.h"
 
@@ -14,20 +17,75 @@ typedef struct lua_lock { /* a userdata, anchored while it renews */
   store_part part;
   iotops_lua *state;
   iotops_lock *handle; /* NULL: closed */
+  lease *lease;        /* renews itself; noted for the next generation */
   bool anchored;
+  bool claimed;     /* has looked for an earlier generation's lease */
+  bool passed_on;   /* its lease is the next generation's */
+  iotops_hlc token; /* of that, as it was then */
 } lua_lock;
-
-static lua_lock *check_lock(lua_State *L) {
-  lua_lock *self = luaL_checkudata(L, 1, class_name);
-  if (self->handle == NULL)
-    luaL_error(L, "the lock is closed");
-  return self;
-}
 
 static void let_go(lua_lock *self) {
   if (self->anchored)
     drop_anchor(self->state->L, self);
   self->anchored = false;
+  lease_forget(self->lease);
+  self->lease = NULL;
+}
+
+/* What renews itself keeps the lock alive, and is the script's name's. */
+static void keep(lua_State *L, lua_lock *self) {
+  if (!self->anchored) {
+    lua_pushvalue(L, 1);
+    anchor(L, self);
+    self->anchored = true;
+  }
+  /* A store of the state's own ends with it. */
+  if (self->lease == NULL && !self->part.store->owned)
+    self->lease = lease_note(self->state, self->handle, self);
+}
+
+static void lost(void *user, const iotops_error *err);
+
+/*
+** Takes over the lease that an earlier generation has, once, when the lock is
+** first used.  The earlier one's lock, if it lives, is left with its token.
+*/
+static void claim(lua_State *L, lua_lock *self) {
+  const iotops_lua *state = self->state;
+  if (self->claimed || state->registering || state->quiet)
+    return;
+  self->claimed = true;
+  lease *found = NULL;
+  if (!self->part.store->owned)
+    found = lease_find(state, self->handle);
+  if (found == NULL)
+    return;
+  keep(L, self); /* may raise; the lock is at 1 */
+  lease_forget(self->lease);
+  iotops_lock *own = self->handle;
+  lua_lock *before = found->owner;
+  lease_take(found, self, state);
+  self->lease = found;
+  self->handle = found->lock;
+  iotops_lock_set_lost(found->lock, lost, self);
+  if (before == NULL) {
+    iotops_lock_free(own);
+    return;
+  }
+  before->handle = own;
+  iotops_lock_set_lost(own, lost, before);
+  before->lease = NULL;
+  before->passed_on = true;
+  before->token = *iotops_lock_token(self->handle);
+  let_go(before);
+}
+
+static lua_lock *check_lock(lua_State *L) {
+  lua_lock *self = luaL_checkudata(L, 1, class_name);
+  if (self->handle == NULL)
+    luaL_error(L, "the lock is closed");
+  claim(L, self);
+  return self;
 }
 
 /* ---------------------------------------------------------------- lost -- */
@@ -123,6 +181,8 @@ static int acquire(lua_State *L, bool waits) {
   iotops_error err;
   lua_settop(L, 2);
   read_options(L, 2, &options);
+  if (self->passed_on)
+    options.renew_ms = 0; /* the other one renews */
   wait *begun = wait_new(L, push_token);
   begun->user = self;
   int status =
@@ -133,11 +193,8 @@ static int acquire(lua_State *L, bool waits) {
     return push_failure(L, &err);
   }
   begun->cancel = give_up;
-  if (options.renew_ms > 0 && !self->anchored) {
-    lua_pushvalue(L, 1);
-    anchor(L, self);
-    self->anchored = true;
-  }
+  if (options.renew_ms > 0)
+    keep(L, self);
   return wait_yield(L, begun, NULL);
 }
 
@@ -171,6 +228,10 @@ static int lock_release(lua_State *L) {
   iotops_error err;
   lua_settop(L, 2);
   int64_t timeout_us = request_timeout(L);
+  if (self->passed_on) { /* it is not this one's to give away */
+    lua_pushboolean(L, true);
+    return 1;
+  }
   wait *begun = wait_new(L, push_released);
   if (iotops_lock_release(self->handle, timeout_us, store_answered, begun,
                           &err) != 0) {
@@ -211,7 +272,9 @@ static int lock_get_holder(lua_State *L) {
 }
 
 static int lock_token(lua_State *L) {
-  push_version(L, iotops_lock_token(check_lock(L)->handle));
+  const lua_lock *self = check_lock(L);
+  push_version(L, self->passed_on ? &self->token
+                                  : iotops_lock_token(self->handle));
   return 1;
 }
 
@@ -223,10 +286,21 @@ static int lock_holder_name(lua_State *L) {
 
 /* ---------------------------------------------------------------- life -- */
 
+static bool is_replaced(const iotops_lua *state) {
+  return state->closing && state->stop_reason != NULL &&
+         strcmp(state->stop_reason, "reload") == 0;
+}
+
 static void part_closed(store_part *part) {
   lua_lock *self = (lua_lock *)part;
   part_leave(part);
-  iotops_lock_free(self->handle);
+  if (self->lease != NULL && is_replaced(self->state) &&
+      iotops_lock_is_renewing(self->handle)) {
+    lease_leave(self->lease);
+    self->lease = NULL;
+  } else {
+    iotops_lock_free(self->handle);
+  }
   self->handle = NULL;
   let_go(self);
 }

@@ -1,6 +1,6 @@
 /*
 ** keepsakes.h -- what belongs to a script's name and outlives its generations:
-** when its named timers are due, its counters and gauges.
+** when its named timers are due, its counters and gauges, its leases.
 **
 ** A generation claims a name when it serves, never while it is staged, so a
 ** reload that fails has touched nothing.  A timer that a generation does not
@@ -21,6 +21,7 @@ typedef struct keepsakes {
   struct kept_timer *timers;   /* owned */
   struct kept_metric *metrics; /* owned; in order of name */
   size_t metric_count;
+  iotops_lua_leases leases; /* cleared by who owns the state store */
 } keepsakes;
 
 /* A view that dies with the call that it is given to. */

@@ -170,6 +170,7 @@ void script_close(script *script) {
   if (script->current != NULL)
     state_free(script->current);
   script->current = NULL;
+  iotops_lua_leases_clear(&script->kept.leases);
 }
 
 void script_free(script *script) {

@@ -371,6 +371,7 @@ static int furnish(lua_State *L) {
       .state_store = shared_store,
       .keep_timer = keep_timer,
       .keep_metric = keep_metric,
+      .leases = &script->kept.leases,
       .coroutine_limit = script->host->options.coroutine_limit,
       .too_many = too_many,
       .user = state,

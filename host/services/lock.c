@@ -171,6 +171,21 @@ int iotops_lock_observe(iotops_lock *lock, int64_t timeout_us,
                         on_end, done, user, watch, err);
 }
 
+void iotops_lock_set_lost(iotops_lock *lock,
+                          void (*lost)(void *user, const iotops_error *err),
+                          void *user) {
+  lock->lost = lost;
+  lock->user = user;
+}
+
+bool iotops_lock_is_renewing(const iotops_lock *lock) {
+  return lock->renewing && lock->has_token && lock->attempt == NULL;
+}
+
+iotops_text iotops_lock_name(const iotops_lock *lock) {
+  return lock->name;
+}
+
 iotops_text iotops_lock_holder_name(const iotops_lock *lock) {
   return lock->holder;
 }

@@ -129,4 +129,126 @@ describe("scripts of one host", function()
     end
     hosting.stop(host)
   end)
+
+  describe("replace a version", function()
+    -- A version that takes the lease, or does with it what `text` says.
+    local function keeper(version, text)
+      write("keeper", ([[
+        local iotops = require "iotops"
+        local lock = assert(iotops.lock("kept", { on_lost = function() print "lost" end }))
+        iotops.on_start(function()
+          %s
+          print "%s serves"
+        end)
+      ]]):format(text, version))
+    end
+
+    local TAKES = "assert(lock:lock { lease = 0.6, renewal_period = 0.2 })"
+    local other
+
+    before_each(function() other = assert(iotops.lock("kept", { session = session })) end)
+
+    local function assert_held_for(seconds)
+      local ends = iotops.now() + seconds
+      repeat
+        local token, err = other:try { lease = 1 }
+        assert.is_nil(token)
+        assert.equal("lease_already_held", err.service_error)
+        process.pass(0.05)
+      until iotops.now() > ends
+    end
+
+    it("that holds a lease: the next one has it, and its token, at once", function()
+      keeper("one", TAKES .. " print(lock:token(), 'first')")
+      local host = run()
+      local _, first = host:line "^(%S+)%s+first"
+      keeper("two", "print(lock:token(), 'second')" .. TAKES .. "print(lock:token(), 'third')")
+      local _, second = host:line "^(%S+)%s+second"
+      local _, third = host:line "^(%S+)%s+third"
+      assert.is_false(iotops.clock.compare(second, first) < 0)
+      assert.is_true(iotops.clock.compare(third, second) > 0)
+      assert_held_for(0.8)
+      assert.is_nil(host:text():find("lost", 1, true))
+      -- What the next version lets go, nobody takes again.
+      keeper("three", "assert(lock:release())")
+      host:line "three serves"
+      assert(other:lock { lease = 60, timeout = 3 })
+      process.pass(0.4)
+      assert.equal("outside", other:holder())
+      hosting.stop(host)
+    end)
+
+    it("that still has work: it cannot give away what the next one has", function()
+      write("keeper", [[
+        local iotops = require "iotops"
+        local lock = assert(iotops.lock("kept"))
+        iotops.on_telemetry("work", function()
+          assert(lock:lock { lease = 0.6, renewal_period = 0.2 })
+          local token = lock:token()
+          print "begun"
+          iotops.sleep(0.3)
+          print("same", lock:token() == token, lock:release())
+        end)
+      ]])
+      local host = run()
+      hosting.connected(host)
+      assert(session:sender { topic_pattern = "work" }:send(1))
+      host:line "begun"
+      keeper("two", "print('has', lock:token() ~= nil)" .. TAKES)
+      host:line "has%strue"
+      host:line "same%strue%strue"
+      assert_held_for(0.8)
+      hosting.stop(host)
+    end)
+
+    it("that holds a lease: it runs out if the next one does not ask for it", function()
+      keeper("one", TAKES)
+      local host = run()
+      host:line "one serves"
+      keeper("two", "")
+      host:line "two serves"
+      local token, err = other:try { lease = 1 }
+      assert.is_nil(token)
+      assert.equal("lease_already_held", err.service_error)
+      assert(other:lock { lease = 1, timeout = 5 })
+      hosting.record(host, "the lease of kept runs out")
+      hosting.stop(host)
+    end)
+
+    it("that observes a key: no change is missed and none is told twice", function()
+      local function observer(version)
+        write("observer", ([[
+          local iotops = require "iotops"
+          iotops.on_start(function()
+            assert(iotops.state_store():observe("count", function(change) print("count", change.value) end))
+            print "%s observes"
+          end)
+        ]]):format(version))
+      end
+      observer("1")
+      local host = run()
+      host:line "1 observes"
+      local n = 0
+      for version = 2, 6 do
+        observer(version)
+        repeat
+          n = n + 1
+          assert(store:set("count", tostring(n)))
+        until host:text():find(version .. " observes", 1, true)
+      end
+      n = n + 1
+      assert(store:set("count", tostring(n)))
+      host:line("count%s+" .. n .. "$")
+      local seen = 0
+      for _, line in ipairs(host.out) do
+        local value = tonumber(line:match "^count%s+(%d+)")
+        if value then
+          seen = seen + 1
+          assert.equal(seen, value)
+        end
+      end
+      assert.equal(n, seen)
+      hosting.stop(host)
+    end)
+  end)
 end)

@@ -225,6 +225,10 @@ void iotops_lua_endpoint_succeed(iotops_lua_endpoint *to,
   assert_false(from->closed);
 }
 
+void iotops_lua_leases_clear(iotops_lua_leases *leases) {
+  assert_null(leases->first);
+}
+
 void iotops_lua_endpoint_close(iotops_lua_endpoint *endpoint) {
   endpoint->closed = true;
 }

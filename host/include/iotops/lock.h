@@ -85,6 +85,12 @@ IOTOPS_API int iotops_lock_new(iotops_state_store *store,
 */
 IOTOPS_API void iotops_lock_free(iotops_lock *lock);
 
+/* Whom to tell from now on that a lease was lost; `lost` may be NULL. */
+IOTOPS_API void
+iotops_lock_set_lost(iotops_lock *lock,
+                     void (*lost)(void *user, const iotops_error *err),
+                     void *user);
+
 /*
 ** One attempt.  While held by this holder it renews, with a newer token.
 ** Fails at once with invalid configuration (`lease`, `renewal_period`,
@@ -154,6 +160,12 @@ IOTOPS_API const iotops_hlc *iotops_lock_token(const iotops_lock *lock);
 ** when it was asked for; 0 when it is not held.
 */
 IOTOPS_API int64_t iotops_lock_lease_left_ms(const iotops_lock *lock);
+
+/* Whether it holds a lease that renews itself, and no attempt is in hand. */
+IOTOPS_API bool iotops_lock_is_renewing(const iotops_lock *lock);
+
+/* The key; borrowed. */
+IOTOPS_API iotops_text iotops_lock_name(const iotops_lock *lock);
 
 /* The name this lock holds under; borrowed. */
 IOTOPS_API iotops_text iotops_lock_holder_name(const iotops_lock *lock);
