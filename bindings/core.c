@@ -7,7 +7,7 @@
 #include "gate.h"
 #include "log_print.h"
 #include "luv.h"
-#include "message_table.h"
+#include "hold.h"
 #include "metric.h"
 #include "session.h"
 #include "timer.h"

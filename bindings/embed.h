@@ -144,6 +144,12 @@ typedef struct iotops_lua_embedder {
   */
   size_t coroutine_limit;
   void (*too_many)(void *user, lua_State *L, const char *what);
+
+  /*
+  ** A message that the script held was acknowledged without its doing: it was
+  ** garbage, or iotops_lua_forget() said so.  The function may be NULL.
+  */
+  void (*forgot)(void *user);
   void *user;
 } iotops_lua_embedder;
 
@@ -262,6 +268,35 @@ int64_t iotops_lua_snapshot_version(const iotops_lua_snapshot *snapshot);
 
 /* NULL is allowed. */
 void iotops_lua_snapshot_free(iotops_lua_snapshot *snapshot);
+
+/* ----------------------------------------------------- held messages -- */
+
+/* A message that the script has in hand.  Borrowed, but for `reported`. */
+typedef struct iotops_lua_held {
+  bool in_handler;   /* whose handler waits; else one of message:hold() */
+  uint64_t since_ms; /* on mono_ms: when it was held, or handling began */
+  iotops_text topic;
+  uint16_t packet_id;
+  const char *source; /* where it was held, or waits; "": unknown */
+  int line;
+  bool reported; /* the embedder's, kept with the message */
+  void *item;    /* for iotops_lua_forget() */
+} iotops_lua_held;
+
+/*
+** Visits what message:hold() took over and was not acknowledged, and telemetry
+** whose handler waits; how many there are.  To be called between turns; `visit`
+** must not run Lua.
+*/
+size_t iotops_lua_each_held(lua_State *L,
+                            void (*visit)(void *user, iotops_lua_held *held),
+                            void *user);
+
+/*
+** Acknowledges one of them, with a record that says why: "was held for ..." of
+** a message that is held; a handler ends with `why` as its error.
+*/
+void iotops_lua_forget(const iotops_lua_held *held, const char *why);
 
 /* ---------------------------------------------------------- endpoints -- */
 

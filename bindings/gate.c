@@ -317,6 +317,34 @@ static bool has_message(const call *given) {
          given->info.kind == IOTOPS_CALL_COMMAND;
 }
 
+void call_give_up(call *given, const char *why) {
+  iotops_lua *state = given->state;
+  const iotops_lua_embedder *embedder = &state->embedder;
+  lua_State *from = state->running;
+  call *outer = state->running_call;
+  resume_frame *frames = state->frames;
+  waits_abandon(state, given);
+  state->running = given->co;
+  state->running_call = given;
+  state->frames = NULL;
+  if (embedder->enter != NULL)
+    embedder->enter(embedder->user, given->co, &given->info);
+  lua_resetthread(given->co); /* its __close runs */
+  given->deaf = lua_gethook(given->co) != NULL;
+  if (!given->deaf)
+    lua_settop(given->co, 0);
+  state->running = from;
+  state->running_call = outer;
+  state->frames = frames;
+  if (embedder->leave != NULL)
+    embedder->leave(embedder->user, given->co, &given->info, true, why);
+  call_log(given, IOTOPS_LOG_ERROR, "the %s failed: %s",
+           kind_name(given->info.kind), why);
+  if (given->ended != NULL)
+    given->ended(given, why);
+  call_recycle(given);
+}
+
 void calls_abandon(iotops_lua *state, const iotops_mqtt_client *client) {
   char place[LUA_IDSIZE + 32];
   for (call *next, *given = state->calls; given != NULL; given = next) {

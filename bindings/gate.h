@@ -32,6 +32,7 @@ struct call {
   void *subject;      /* delivery or request, until it was settled */
   bool held;          /* the handler took the acknowledgement over */
   bool given_up;      /* calls_abandon() has ended it */
+  bool reported;      /* as one that waits for long */
   bool deaf;          /* a hook raised in co: it calls no hook any more */
   struct wait *waiting;
   call *next, *previous;             /* in state->calls; spare: next */
@@ -60,6 +61,12 @@ int call_begin_function(call *call, lua_State *L, int arguments,
 
 /* Runs another turn of a call that waits. */
 void call_go_on(call *call);
+
+/*
+** Ends a call that waits, as if its function had raised `why` where it waits;
+** the script cannot catch it.
+*/
+void call_give_up(call *call, const char *why);
 
 /*
 ** Ends every call of `client` (NULL: all) without running it.  Each is logged

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "hold.h"
 #include "message_table.h"
 #include "misuse.h"
 #include "options.h"
@@ -14,8 +15,6 @@ static const char response_class[] = "iotops.response";
 static const class_info response_info;
 static const char user_data_class[] = "iotops.user_data";
 static const class_info user_data_info;
-static const char hold_class[] = "iotops.hold";
-static const class_info hold_info;
 
 /* ------------------------------------------------------------- tables -- */
 
@@ -200,76 +199,6 @@ static int request_is_cancelled(lua_State *L) {
   return 1;
 }
 
-/* --------------------------------------------------------------- hold -- */
-
-typedef struct hold hold;
-struct hold {
-  iotops_lua *state;
-  const iotops_mqtt_client *client;
-  iotops_telemetry_delivery *delivery; /* NULL: acknowledged */
-  hold *next, *previous;
-};
-
-static bool hold_end(hold *held) {
-  if (held->delivery == NULL)
-    return false;
-  iotops_telemetry_delivery_ack(held->delivery);
-  held->delivery = NULL;
-  if (held->previous != NULL)
-    held->previous->next = held->next;
-  else
-    held->state->holds = held->next;
-  if (held->next != NULL)
-    held->next->previous = held->previous;
-  return true;
-}
-
-static int message_hold(lua_State *L) {
-  call *own = own_call(L);
-  if (own == NULL || own->subject == NULL)
-    return misuse(L, "a message is held within its own handler only");
-  if (own->held)
-    return misuse(L, "the message is held already");
-  hold *held = lua_newuserdatauv(L, sizeof *held, 0);
-  *held = (hold){
-      .state = own->state, .client = own->client, .delivery = own->subject};
-  class_set(L, &hold_info);
-  held->next = own->state->holds;
-  if (held->next != NULL)
-    held->next->previous = held;
-  own->state->holds = held;
-  own->held = true;
-  return 1;
-}
-
-static int hold_ack(lua_State *L) {
-  lua_pushboolean(L, hold_end(luaL_checkudata(L, 1, hold_class)));
-  return 1;
-}
-
-static void warn(const iotops_lua *state, const char *why) {
-  const call nobody = {.state = (iotops_lua *)state};
-  call_log(&nobody, IOTOPS_LOG_WARN, "%s", why);
-}
-
-static int hold_gc(lua_State *L) {
-  hold *held = lua_touserdata(L, 1);
-  if (hold_end(held))
-    warn(held->state, "a held message was forgotten; it is acknowledged");
-  return 0;
-}
-
-void holds_abandon(iotops_lua *state, const iotops_mqtt_client *client) {
-  for (hold *next, *held = state->holds; held != NULL; held = next) {
-    next = held->next;
-    if (client != NULL && held->client != client)
-      continue;
-    hold_end(held);
-    warn(state, "a message was still held when the script ended; it is "
-                "acknowledged");
-  }
-}
-
 /* ------------------------------------------------------------- module -- */
 
 static const luaL_Reg telemetry_methods[] = {
@@ -296,7 +225,3 @@ static const luaL_Reg user_data_meta[] = {{"__index", user_data_index},
                                           {NULL, NULL}};
 static const class_info user_data_info = {user_data_class, NULL,
                                           user_data_meta};
-
-static const luaL_Reg hold_methods[] = {{"ack", hold_ack}, {NULL, NULL}};
-static const luaL_Reg hold_meta[] = {{"__gc", hold_gc}, {NULL, NULL}};
-static const class_info hold_info = {hold_class, hold_methods, hold_meta};

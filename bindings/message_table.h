@@ -18,7 +18,4 @@ call *own_call(lua_State *L) LUA_MAY_RAISE;
 int request_respond(lua_State *L) LUA_MAY_RAISE;
 int request_drop(lua_State *L) LUA_MAY_RAISE;
 
-/* Acknowledges what scripts hold of `client` (NULL: of all), with a warning. */
-void holds_abandon(iotops_lua *state, const iotops_mqtt_client *client);
-
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "hold.h"
 #include "message_table.h"
 #include "misuse.h"
 #include "options.h"

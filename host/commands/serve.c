@@ -39,6 +39,15 @@ const char serve_options_help[] =
     "  --coroutine-limit N      stop a script that has more coroutines, "
     "spawned\n"
     "                           functions or timers (10000; 0: never)\n"
+    "  --held-age SECONDS       report a message that a script holds, or waits "
+    "with,\n"
+    "                           for so long (60; 0: never)\n"
+    "  --held-share PERCENT     report a script that holds so much of "
+    "receive_max\n"
+    "                           (50; 0: never)\n"
+    "  --forgotten ack|keep     settle messages held for twice --held-age, or "
+    "that\n"
+    "                           fill receive_max (ack), or only report them\n"
     "  --end-session            at the end, have the broker forget the "
     "session;\n"
     "                           without it the broker queues for the next "
@@ -126,6 +135,23 @@ int serve_option(const char *command, serve_options *options, int option,
       return command_usage_error(
           command,
           "--coroutine-limit takes a number, such as 10000, not \"%s\"", value);
+    return COMMAND_DONE;
+  case SERVE_HELD_AGE:
+    if (!seconds_or_none(value, &options->host.held_age_ms))
+      return command_usage_error(
+          command, "--held-age takes seconds, such as 60, not \"%s\"", value);
+    return COMMAND_DONE;
+  case SERVE_HELD_SHARE:
+    if (!whole(value, &options->host.held_share) ||
+        options->host.held_share > 100)
+      return command_usage_error(
+          command, "--held-share takes percent, such as 50, not \"%s\"", value);
+    return COMMAND_DONE;
+  case SERVE_FORGOTTEN:
+    if (strcmp(value, "ack") != 0 && strcmp(value, "keep") != 0)
+      return command_usage_error(
+          command, "--forgotten takes ack or keep, not \"%s\"", value);
+    options->host.forgotten = value[0] == 'a' ? HELD_ACKNOWLEDGE : HELD_KEEP;
     return COMMAND_DONE;
   case SERVE_DRAIN:
     if (!seconds_or_none(value, &options->host.drain_ms))

@@ -34,6 +34,9 @@ enum {
   SERVE_LOAD_LIMIT,
   SERVE_MEMORY_LIMIT,
   SERVE_COROUTINE_LIMIT,
+  SERVE_HELD_AGE,
+  SERVE_HELD_SHARE,
+  SERVE_FORGOTTEN,
   SERVE_END_SESSION,
   SERVE_HTTP,
   SERVE_NO_TRACE_CONTEXT,
@@ -55,6 +58,9 @@ enum {
       {"memory-limit", required_argument, NULL, SERVE_MEMORY_LIMIT},           \
       {"no-trace-context", no_argument, NULL, SERVE_NO_TRACE_CONTEXT},         \
       {"coroutine-limit", required_argument, NULL, SERVE_COROUTINE_LIMIT},     \
+      {"held-age", required_argument, NULL, SERVE_HELD_AGE},                   \
+      {"held-share", required_argument, NULL, SERVE_HELD_SHARE},               \
+      {"forgotten", required_argument, NULL, SERVE_FORGOTTEN},                 \
       {"http", required_argument, NULL, SERVE_HTTP},                           \
       {"end-session", no_argument, NULL, SERVE_END_SESSION},                   \
       {"http", required_argument, NULL, SERVE_HTTP},                           \

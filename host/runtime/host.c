@@ -464,6 +464,7 @@ failed:
 
 /* Guards the scripts' turns. */
 void host_watch_over(host *host) {
+  held_start(&host->held, host);
   if ((host->options.turn_limit_ms != 0 || host->options.load_limit_ms != 0 ||
        host->options.memory_limit != 0) &&
       !guard_start(&host->guard))
@@ -536,6 +537,7 @@ void host_free(host *host) {
     return;
   host->phase = HOST_ENDED;
   guard_stop(&host->guard);
+  held_stop(&host->held);
   if (host->http != NULL)
     host->close_http(host->http);
   pulse_close(host->pulse);

@@ -16,6 +16,7 @@
 #include "iotops/session.h"
 #include "iotops/state_store.h"
 #include "runtime/guard.h"
+#include "runtime/held.h"
 #include "runtime/logger.h"
 #include "runtime/modules.h"
 #include "runtime/script.h"
@@ -30,6 +31,8 @@ enum {
   HOST_LOAD_MS = 5000,
   HOST_SCRIPT_MEMORY = 64 * 1024 * 1024,
   HOST_COROUTINES = 10000,
+  HOST_HELD_AGE_MS = 60000,
+  HOST_HELD_SHARE = 50,
   HOST_RECEIVE_MAX = 1000,
   /*
   ** mosquitto 2.0.11 exceeds Receive Maximum when much has queued up.  Giving
@@ -53,6 +56,9 @@ typedef struct host_options {
   uint64_t turn_limit_ms; /* processor time until it waits or ends */
   uint64_t load_limit_ms; /* the same for its main chunk */
   size_t memory_limit;    /* bytes, a generation */
+  uint64_t held_age_ms;   /* of a message in hand; 0: as long as it likes */
+  size_t held_share;      /* percent of the receive window; 0: all of it */
+  held_policy forgotten;
   size_t coroutine_limit; /* also of spawned functions, and of timers */
   bool end_session;       /* at the end, instead of detaching from it */
   bool no_trace_context;  /* of messages is carried on */
@@ -85,7 +91,8 @@ typedef struct host_options {
     .probation_ms = HOST_PROBATION_MS,                                         \
     .probation_errors = HOST_PROBATION_ERRORS, .turn_limit_ms = HOST_TURN_MS,  \
     .load_limit_ms = HOST_LOAD_MS, .memory_limit = HOST_SCRIPT_MEMORY,         \
-    .coroutine_limit = HOST_COROUTINES                                         \
+    .coroutine_limit = HOST_COROUTINES, .held_age_ms = HOST_HELD_AGE_MS,       \
+    .held_share = HOST_HELD_SHARE                                              \
   }
 
 typedef enum host_result {
@@ -117,6 +124,7 @@ struct host {
   iotops_context *context;    /* owned, unless it was given */
   module_cache modules;       /* owned: the Lua half */
   guard guard;                /* of the scripts' turns */
+  held_watch held;            /* of the messages that they hold */
   iotops_settings *settings;  /* owned; to be filled before host_run() */
   iotops_session *session;    /* owned; NULL: none, a client was given */
   iotops_mqtt_client *client; /* the session's, or the one that was given */

@@ -229,6 +229,7 @@ void script_log_counters(const script *script) {
       {"acknowledged", c->acknowledged},
       {"stale", c->stale},
       {"dropped", c->dropped},
+      {"forgotten", c->forgotten},
       {"reloads", c->reloads},
       {"failed_reloads", c->failed_reloads},
       {"rollbacks", c->rollbacks},

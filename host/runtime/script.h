@@ -8,6 +8,7 @@
 #ifndef RUNTIME_SCRIPT_H
 #define RUNTIME_SCRIPT_H
 
+#include "runtime/held.h"
 #include "runtime/keepsakes.h"
 #include "runtime/latency.h"
 #include "runtime/probation.h"
@@ -48,6 +49,7 @@ struct script {
   bool from_folder; /* found in a folder: goes when its file goes */
   bool missing;     /* its file is gone, and that was said */
   /* Turns that were stopped, by reason. */
+  held_record held;
   uint64_t stopped_by[GUARD_REASONS];
   script *next;
   /* Owned; NULL: never done so far. */
@@ -104,6 +106,12 @@ void script_free(script *script);
 void script_log(const script *script, uint64_t generation,
                 iotops_log_level level, const char *format, ...)
     IOTOPS_PRINTF(4, 5);
+
+/*
+** How many messages it has in hand, held or in a handler that waits, and for
+** how long the oldest of them; 0 when there is none.  Between turns.
+*/
+void script_held(const script *script, size_t *count, uint64_t *oldest_age_ms);
 
 /* Logs the script's counters as one record. */
 void script_log_counters(const script *script);

@@ -14,6 +14,7 @@ typedef struct script_figures {
   uint64_t serving, generation, endpoints, awaited, refused_endpoints;
   uint64_t other_calls, calls, publishes, memory;
   uint64_t stopped_time, stopped_memory, stopped_count, kept, on_probation;
+  uint64_t held, held_ms;
   uint64_t reload_wall_ms, reload_us;
 } script_figures;
 
@@ -66,6 +67,12 @@ static const figure script_rows[] = {
               "connection that they came on."),
     FIGURE_BY("script_acknowledgements_total", "counter", "outcome", "stale",
               counters.stale, 0, NULL),
+    ROW("script_forgotten_total", "counter", counters.forgotten, 0,
+        "Messages that it held or waited with and that the host settled."),
+    ROW("script_held_messages", "gauge", held, 0,
+        "Messages that it holds, or whose handlers wait."),
+    ROW("script_held_oldest_seconds", "gauge", held_ms, 3,
+        "How long it has had the oldest of them."),
     FIGURE_BY("script_reloads_total", "counter", "outcome", "committed",
               counters.reloads, 0, "Attempts to put a new version in place."),
     FIGURE_BY("script_reloads_total", "counter", "outcome", "failed",
@@ -105,6 +112,9 @@ static script_figures script_now(const script *script) {
       .reload_wall_ms = script->last_reload.wall_ms,
       .reload_us = (uint64_t)(script->last_reload.took_ms * 1000),
   };
+  size_t held = 0;
+  script_held(script, &held, &figures.held_ms);
+  figures.held = held;
   const script_counters *counters = &figures.counters;
   figures.other_calls =
       counters->calls - counters->handled - counters->commands;

@@ -300,6 +300,7 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
     if (spent_us > counters->longest_us)
       counters->longest_us = spent_us;
     script_took(state->script, SCRIPT_TURN, now_ns - state->turn_ns, now_ns);
+    held_touch(&state->script->host->held);
   }
   if (failed != NULL)
     counters->errors++;
@@ -333,6 +334,11 @@ static void too_many(void *user, lua_State *L, const char *what) {
   script_state *state = user;
   guard_refuse(L, &state->turn, state->script->host->options.coroutine_limit,
                what);
+}
+
+static void forgot(void *user) {
+  const script_state *state = user;
+  state->script->client.counters.forgotten++;
 }
 
 static iotops_state_store *shared_store(void *user, iotops_error *err) {
@@ -374,6 +380,7 @@ static int furnish(lua_State *L) {
       .leases = &script->kept.leases,
       .coroutine_limit = script->host->options.coroutine_limit,
       .too_many = too_many,
+      .forgot = forgot,
       .user = state,
   };
   iotops_lua_embed(L, &embedder);
