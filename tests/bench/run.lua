@@ -12,6 +12,7 @@ local uv = require "luv"
 local brokers = require "broker"
 local process = require "process"
 local reloads = require "reloads"
+local stops = require "stops"
 
 local build = os.getenv("BUILD") or "build"
 local rounds = tonumber(os.getenv("ROUNDS")) or 5
@@ -213,6 +214,17 @@ local function computing_plainly()
   return seconds * 1e3
 end
 
+-- The longest turn of scripts that run away.
+local function stopping(broker)
+  return stops.measure(function(folder)
+    return process.start({ build .. "/iotops", "run", folder, "--memory-limit", "32",
+      "--turn-limit", tostring(stops.LIMIT) }, { env = broker:environment("runaways") })
+  end, function(topic)
+    process.run({ "mosquitto_pub", "-V", "5", "-q", "1", "-p", tostring(broker.port),
+      "-t", topic, "-m", "{}" })
+  end)
+end
+
 -- The pause that a reload makes, with a state of so many records to hand over;
 -- `still` is the same run without reloads.
 local function reloading(still, records)
@@ -270,6 +282,8 @@ local rows = {
     ours = computing() },
   { name = "the same, not a plain lua5.4", unit = "ms", goal = "-",
     bare = computing_plainly, ours = computing() },
+  { name = "stopping a runaway (left: limit)", unit = "ms, longest", goal = "<= 250",
+    bare = function() return stops.LIMIT * 1e3 end, ours = stopping },
   { name = "reload at 10 000 messages/s", unit = "us p99", second = "us p50",
     goal = "<= 3000", bare = reloading(true), ours = reloading(false) },
   { name = "the same, handing over 1 000", unit = "us p99", second = "us p50",
