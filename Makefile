@@ -169,10 +169,12 @@ $(BUILD)/iotops: $(HOST_OBJECTS) $(EMBEDDED) $(BINDING_OBJECTS) \
 	$(Q)$(CC) -rdynamic $(ALL_LDFLAGS) $^ $(CORE_LIBS) $(HOST_LIBS) $(LUA_LIBS) \
 	  -ldl -o $@
 
+$(BUILD)/tests/unit/test_memory_broker: \
+  $(call objects,$(wildcard host/testing/memory_*.c))
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS) \
   $(BUILD)/libiotops.a
 	$(call show,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $< $(UNIT_HELPERS) $(BUILD)/libiotops.a \
+	$(Q)$(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(BUILD)/libiotops.a \
 	  $(CORE_LIBS) -lcmocka -o $@
 
 # Units of the host are tested with what they use of it.
