@@ -27,6 +27,7 @@ typedef struct checking {
   script_state *state; /* NULL: could not be loaded */
   const iotops_error *err;
   double load_ms;
+  iotops_log_level log_level;
 } checking;
 
 static void print_help(void) {
@@ -154,6 +155,7 @@ static void check(void *user, const char *path) {
   script *script = script_new(at->host, path, false);
   if (script == NULL)
     return;
+  iotops_log_set_level(at->host->context, at->log_level);
   uint64_t began_ns = uv_hrtime();
   at->state = state_load(script, 1, &tried, &err);
   at->load_ms = (double)(uv_hrtime() - began_ns) / 1e6;
@@ -162,8 +164,11 @@ static void check(void *user, const char *path) {
   at->err = &err;
   note(at);
   source_clear(&tried);
-  if (at->state != NULL)
+  if (at->state != NULL) {
+    /* What it has begun and now cannot end is no news. */
+    iotops_log_set_level(at->host->context, IOTOPS_LOG_OFF);
     state_free(at->state);
+  }
   at->state = NULL;
   script_free(script);
 }
@@ -231,8 +236,9 @@ static int run(serve_options *options, bool json, int argc, char **argv) {
   logger_init(&log, STDERR_FILENO, options->host.log_format);
   context_options.log = logger_write;
   context_options.log_user = &log;
-  context_options.log_level =
+  at.log_level =
       options->has_log_level ? options->host.log_level : IOTOPS_LOG_WARN;
+  context_options.log_level = at.log_level;
   if (iotops_context_new(&context_options, &options->host.context, &err) != 0)
     goto failed;
   options->host.furnished = furnished;

@@ -126,6 +126,27 @@ require "iotops".on_command("fans/{executorId}/setSpeed", function() end)
     end
   end)
 
+  it("lists what a session of the script's own receives, without making it", function()
+    script("own.lua", [[
+local iotops = require "iotops"
+local own = assert(iotops.session { hostname = "127.0.0.1", tcp_port = 1, use_tls = false,
+  client_id = "own", password = "between us" })
+own:on_telemetry("press/{number}", function() end)
+assert(iotops.leader_election "foreman")
+]])
+    local ended = check("--json", "own.lua")
+    assert.equal(0, ended.code, ended:text())
+    assert.same({}, ended.err)
+    assert.is_nil(ended:text():find("between us", 1, true))
+    local report = cjson.decode(ended.out[1]).scripts[1]
+    assert.equal("press/{number}", report.endpoints[1].filter)
+    assert.is_true(report.endpoints[1].is_own_session)
+    assert.equal("127.0.0.1", report.sessions[1].hostname)
+    assert.equal("foreman", report.elections[1].name)
+    assert.same({}, report.locks)
+    assert.same({}, report.warnings)
+  end)
+
   it("refuses two scripts of one name, as the host does", function()
     os.execute("mkdir '" .. folder .. "/other'")
     script("line.lua", "require('iotops').on_start(print)")

@@ -110,7 +110,7 @@ local function warn_of_commands(scripts)
   local first = {}
   for _, script in ipairs(scripts) do
     for _, endpoint in ipairs(script.endpoints or {}) do
-      if endpoint.kind == "command" then
+      if endpoint.kind == "command" and not endpoint.is_own_session then
         local filter = endpoint.filter:gsub("^%$share/[^/]*/", "")
         local other = first[filter]
         if other then
@@ -149,6 +149,9 @@ local function details(endpoint)
   end
   if endpoint.service_group_id then
     list[#list + 1] = "shared in group " .. endpoint.service_group_id
+  end
+  if endpoint.is_own_session then
+    list[#list + 1] = "by a session of its own"
   end
   if endpoint.concurrency then
     list[#list + 1] = ("%d at a time"):format(endpoint.concurrency)

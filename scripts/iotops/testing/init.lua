@@ -464,7 +464,10 @@ end
 ---@param filter string
 ---@param reason_code? integer
 function World:refuse(filter, reason_code)
-  self.core:refuse(filter, reason_code or 0x87)
+  local ok, why = pcall(self.core.refuse, self.core, filter, reason_code or 0x87)
+  if not ok then
+    error(why, 2)
+  end
 end
 
 -- ---------------------------------------------------------- state store --

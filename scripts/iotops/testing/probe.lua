@@ -9,6 +9,7 @@ local seen = {
   on_start = 0, on_stop = 0,
 }
 local declared = {} -- line of a declaration, by its table of options
+local made = {}     -- what was declared, in order
 
 -- Modules that were there before the script: Lua's and ours.
 local before = {}
@@ -75,10 +76,11 @@ wrap(core, "session", function(options)
   seen.sessions[#seen.sessions + 1] = told
 end)
 
-for _, name in ipairs { "receiver", "executor" } do
+for name, kind in pairs { receiver = "telemetry", executor = "command" } do
   wrap(core.session_methods, name, function(_, options)
     if type(options) == "table" then
       declared[options] = where()
+      made[#made + 1] = { options = options, kind = kind }
     end
   end)
 end
@@ -92,11 +94,11 @@ package.searchers[2] = function(module)
     return open, from
   end
   return function(...)
-    local made = open(...)
-    wrap(made, "new", function(_, name)
+    local module_table = open(...)
+    wrap(module_table, "new", function(_, name)
       table.insert(NAMED[module], { name = tostring(name), line = where() })
     end)
-    return made
+    return module_table
   end, from
 end
 
@@ -156,20 +158,20 @@ local OPTIONS = {
 
 -- What a declaration says, as plain data.
 local function endpoint(entry)
-  local options, made = entry.options, { filter = entry.filter, kind = entry.kind }
+  local options, told = entry.options, { filter = entry.filter, kind = entry.kind }
   for _, name in ipairs(OPTIONS) do
     local value = options[name]
-    made[name] = (type(value) == "string" or type(value) == "number" or type(value) == "boolean")
+    told[name] = (type(value) == "string" or type(value) == "number" or type(value) == "boolean")
       and value or nil
   end
-  made.pattern = made.topic_pattern or made.request_topic_pattern
-  made.topic_pattern, made.request_topic_pattern = nil, nil
+  told.pattern = told.topic_pattern or told.request_topic_pattern
+  told.topic_pattern, told.request_topic_pattern = nil, nil
   for name, value in pairs(type(options.tokens) == "table" and options.tokens or {}) do
-    made.tokens = made.tokens or {}
-    made.tokens[tostring(name)] = type(value) == "userdata" and "any" or tostring(value)
+    told.tokens = told.tokens or {}
+    told.tokens[tostring(name)] = type(value) == "userdata" and "any" or tostring(value)
   end
-  made.line = declared[options]
-  return made
+  told.line = declared[options]
+  return told
 end
 
 --- All that was seen, as plain data.
@@ -177,8 +179,25 @@ end
 ---@param entries table[] {kind, filter, options}
 return function(folder, entries)
   seen.endpoints = {}
+  local ours = {}
   for index, entry in ipairs(entries) do
     seen.endpoints[index] = endpoint(entry)
+    ours[entry.options] = true
+  end
+  -- What a session of the script's own receives is not the host's to open.
+  for _, entry in ipairs(made) do
+    if not ours[entry.options] and #seen.sessions > 0 then
+      local told = endpoint(entry)
+      told.filter, told.is_own_session = told.pattern, true
+      seen.endpoints[#seen.endpoints + 1] = told
+    end
+  end
+  for index = #seen.locks, 1, -1 do
+    for _, election in ipairs(seen.elections) do
+      if seen.locks[index] and seen.locks[index].line == election.line then
+        table.remove(seen.locks, index) -- that is how it elects
+      end
+    end
   end
   seen.modules = modules(folder)
   seen.uses_state_store = package.loaded["iotops.state_store"] ~= nil
