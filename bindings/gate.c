@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "coroutine.h"
+#include "error.h"
 #include "luv.h"
 #include "misuse.h"
 #include "trace.h"
@@ -173,11 +174,16 @@ static const char *kind_name(iotops_lua_call_kind kind) {
 
 /* Runs protected: the error at the top of the call's stack, as text. */
 static int describe_failure(lua_State *L) {
-  const call *failed = lua_touserdata(L, 1);
+  call *failed = lua_touserdata(L, 1);
   if (!lua_checkstack(failed->co, 1))
     return luaL_error(L, "stack overflow");
   lua_pushvalue(failed->co, -1);
   lua_xmove(failed->co, L, 1);
+  if (failed->state->quiet && is_error(L, -1)) {
+    iotops_error cause;
+    read_error(L, -1, IOTOPS_EXECUTION_ERROR, &cause);
+    failed->cut_short = cause.kind == IOTOPS_CANCELLATION;
+  }
   const char *text = luaL_tolstring(L, -1, NULL);
   const iotops_lua_embedder *embedder = &failed->state->embedder;
   if (embedder->explain != NULL) {
@@ -262,8 +268,9 @@ static int call_turn(call *turned, int arguments, iotops_error *err) {
     result = iotops_error_set(err, IOTOPS_EXECUTION_ERROR, "%s", failed);
     if (turned->info.kind != IOTOPS_CALL_MAIN &&
         turned->info.kind != IOTOPS_CALL_HANDOFF)
-      call_log(turned, IOTOPS_LOG_ERROR, "the %s failed: %s",
-               kind_name(turned->info.kind), failed);
+      call_log(turned, turned->cut_short ? IOTOPS_LOG_INFO : IOTOPS_LOG_ERROR,
+               "the %s %s: %s", kind_name(turned->info.kind),
+               turned->cut_short ? "was cut short" : "failed", failed);
   }
   if (turned->ended != NULL)
     turned->ended(turned, failed);

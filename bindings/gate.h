@@ -34,6 +34,7 @@ struct call {
   bool given_up;      /* calls_abandon() has ended it */
   bool reported;      /* as one that waits for long */
   bool deaf;          /* a hook raised in co: it calls no hook any more */
+  bool cut_short;     /* failed as its wait was cancelled by the wanted end */
   struct wait *waiting;
   call *next, *previous;             /* in state->calls; spare: next */
   call *envoy_next, *envoy_previous; /* of the same envoy */

@@ -47,6 +47,12 @@ describe("the log of a host", function()
       iotops.on_command("ask", function() return {} end)
       local cache = iotops.state_store()
       iotops.on_start(function() pcall(cache.get, cache, "key") end)
+      iotops.on_start(function()
+        while true do
+          iotops.sleep(0.001)
+          iotops.send("out", {})
+        end
+      end)
     ]]) }, { args = { "--end-session", "--drain", "0.1" } })
     hosting.stop(host)
     assert.same({}, of_level(host, "error"))
