@@ -227,16 +227,29 @@ static bool begin_again(call *given) {
 }
 
 /* The call is over; one that has not answered has failed. */
+/*
+** A message that begins with a place in a file, from the file's name on: where
+** our files are is nobody's business.
+*/
+static const char *without_folder(const char *message) {
+  size_t place = strcspn(message, ":\n");
+  const char *slash = memrchr(message, '/', place);
+  size_t digits =
+      message[place] == ':' ? strspn(message + place + 1, "0123456789") : 0;
+  bool is_place = digits > 0 && message[place + 1 + digits] == ':';
+  return is_place && slash != NULL ? slash + 1 : message;
+}
+
 static void settle(call *ended, const char *failed) {
   iotops_error err;
   if (ended->subject == NULL || begin_again(ended))
     return;
   /* The caller learns what happened, not where in our files. */
-  const char *trace =
-      failed != NULL ? strstr(failed, "\nstack traceback:") : NULL;
-  int size = trace != NULL ? (int)(trace - failed) : -1;
-  iotops_error_set(&err, IOTOPS_EXECUTION_ERROR, "%.*s", size,
-                   failed != NULL ? failed : "the handler did not answer");
+  const char *why =
+      failed != NULL ? without_folder(failed) : "the handler did not answer";
+  const char *trace = strstr(why, "\nstack traceback:");
+  int size = trace != NULL ? (int)(trace - why) : -1;
+  iotops_error_set(&err, IOTOPS_EXECUTION_ERROR, "%.*s", size, why);
   fail(ended, &err);
 }
 

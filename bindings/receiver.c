@@ -79,7 +79,10 @@ static int telemetry_body(lua_State *L) {
                    &err) != 0) {
     iotops_telemetry_delivery *delivery = begun->subject;
     begun->subject = NULL;
-    iotops_telemetry_delivery_reject(delivery, &err);
+    call_log(begun, IOTOPS_LOG_WARN,
+             "dropped a message whose payload cannot be read: %s", err.message);
+    iotops_telemetry_delivery_done(delivery);
+    iotops_telemetry_delivery_ack(delivery);
     return 0;
   }
   push_telemetry(L, telemetry);

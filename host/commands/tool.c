@@ -113,6 +113,17 @@ static int name_client(tool *tool, iotops_error *err) {
   return set(tool, "client_id", name, err);
 }
 
+/* An attempt that hangs ends before we give up, and says what it waited for. */
+static int limit_attempt(tool *tool, iotops_error *err) {
+  uint64_t seconds = tool->timeout_ms / 1000;
+  char text[24];
+  if (seconds > 30)
+    return 0; /* what it is anyway */
+  snprintf(text, sizeof text, "%llu",
+           (unsigned long long)(seconds > 1 ? seconds - 1 : 1));
+  return set(tool, "connection_timeout", text, err);
+}
+
 /* The usual policy; notes the reason, to be told if we give up. */
 static int64_t reconnect(void *user, iotops_context *context,
                          const iotops_reconnect_question *question) {
@@ -182,7 +193,8 @@ int tool_open(tool *tool, iotops_error *err) {
     return iotops_error_memory(err);
   if (find_broker(tool, err) != 0 || name_client(tool, err) != 0 ||
       set(tool, "clean_start", "true", err) != 0 ||
-      set(tool, "session_expiry", "60", err) != 0)
+      set(tool, "session_expiry", "60", err) != 0 ||
+      limit_attempt(tool, err) != 0)
     return -1;
   session.settings = tool->settings;
   session.reconnect = reconnect;

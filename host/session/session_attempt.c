@@ -8,7 +8,11 @@ static void attempt_timed_out(iotops_timer *timer) {
   iotops_session *session = timer->user;
   iotops_error err;
 
-  session_error(&err, IOTOPS_MQTT_ERROR, -1, "no connection within %llu ms",
+  session_error(&err, IOTOPS_MQTT_ERROR, -1,
+                engine_is_open(session->engine)
+                    ? "no answer to CONNECT within %llu ms; does an MQTT "
+                      "broker listen on this tcp_port?"
+                    : "no connection within %llu ms",
                 (unsigned long long)session->config.connection_timeout_ms);
   session_lost(session, &err, RECONNECT_RETRY, false);
 }
@@ -104,12 +108,15 @@ void session_opened(void *user) {
 
 void session_connected(iotops_session *session, const packet_reply *reply) {
   uint64_t idle, interval;
+  char most[24] = "unlimited";
 
+  if (session->limits.packet_size_max > 0)
+    (void)snprintf(most, sizeof most, "%lu",
+                   (unsigned long)session->limits.packet_size_max);
   iotops_log(session->context, IOTOPS_LOG_INFO, "session",
              "connected: session present %d, receive maximum %u, maximum "
-             "packet size %lu, keep-alive %u s",
-             reply->session_present, session->limits.window,
-             (unsigned long)session->limits.packet_size_max,
+             "packet size %s, keep-alive %u s",
+             reply->session_present, session->limits.window, most,
              session->limits.keep_alive_s);
   iotops_timer_stop(session->context, &session->attempt);
   session->state = IOTOPS_SESSION_CONNECTED;

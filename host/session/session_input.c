@@ -1,4 +1,6 @@
 /* session_input.c -- packets from the broker. */
+#include <string.h>
+
 #include "session/session_fields.h"
 
 /* ---------------------------------------------------------- refusing -- */
@@ -391,6 +393,32 @@ void session_unpause(iotops_session *session) {
   iotops_timer_start(session->context, &session->turn, 0);
 }
 
+/*
+** Before CONNACK: who begins with another packet is no broker, and what it
+** has begun may never end.
+*/
+static bool is_foreign(const iotops_session *session) {
+  const packet_buffer *in = &session->filter.in;
+  int type;
+
+  if (session->connected || in->start == in->end)
+    return false;
+  type = in->bytes[in->start] >> 4;
+  return type != PACKET_CONNACK && type != PACKET_DISCONNECT &&
+         type != PACKET_AUTH;
+}
+
+/* What it might be. */
+static const char *foreign_text(const iotops_session *session) {
+  const packet_buffer *in = &session->filter.in;
+  static const uint8_t alert[] = {0x15, 3};
+
+  if (in->end - in->start >= sizeof alert &&
+      memcmp(in->bytes + in->start, alert, sizeof alert) == 0)
+    return "what answers speaks TLS; check use_tls and tcp_port";
+  return "what answers on this tcp_port is no MQTT broker";
+}
+
 /* Handles what is in the buffer; false when there is no more to do now. */
 static bool handle_packets(iotops_session *session, unsigned *messages) {
   iotops_stream *stream = session->stream;
@@ -405,7 +433,13 @@ static bool handle_packets(iotops_session *session, unsigned *messages) {
     }
     rc = packet_filter_next(&session->filter, &packet);
     if (rc) {
-      session_refuse(session, rc, "a packet that cannot be framed");
+      session_refuse(session, rc,
+                     is_foreign(session) ? foreign_text(session)
+                                         : "a packet that cannot be framed");
+      return false;
+    }
+    if (packet.size == 0 && is_foreign(session)) {
+      session_refuse(session, PACKET_PROTOCOL_ERROR, foreign_text(session));
       return false;
     }
     if (packet.size == 0)

@@ -1,4 +1,5 @@
 /* The settings as a whole (session.md 1.6). */
+#include <stdio.h>
 #include <string.h>
 
 #include "session/credentials.h"
@@ -17,6 +18,18 @@ static int refuse(const iotops_settings *settings, setting_id id,
                                     value, "%s", text);
 }
 
+/* Says how to give it, where that is not by its name. */
+static int require(const iotops_settings *settings, setting_id id,
+                   const char *name, iotops_error *err) {
+  const char *written = settings_written_as(settings, id);
+  char text[128];
+  if (strcmp(written, name) == 0)
+    snprintf(text, sizeof text, "%s is required", name);
+  else
+    snprintf(text, sizeof text, "%s is required: %s is not set", name, written);
+  return refuse(settings, id, text, err);
+}
+
 static bool is_blank(iotops_text text) {
   for (size_t i = 0; i < text.size; i++)
     if (strchr(" \t\r\n\v\f", text.data[i]) == NULL)
@@ -28,7 +41,7 @@ static bool is_blank(iotops_text text) {
 static int check_hostname(const iotops_settings *settings, iotops_error *err) {
   iotops_text name = settings_text(settings, SETTING_HOSTNAME);
   if (is_blank(name))
-    return refuse(settings, SETTING_HOSTNAME, "hostname is required", err);
+    return require(settings, SETTING_HOSTNAME, "hostname", err);
   bool fits = name.size <= 255;
   for (size_t i = 0; fits && i < name.size; i++)
     fits = strchr(" \t\r\n/\\?#@[]\"'<>,;", name.data[i]) == NULL;
@@ -111,7 +124,7 @@ int iotops_settings_check(const iotops_settings *settings, iotops_error *err) {
   if (check_hostname(settings, err) != 0)
     return -1;
   if (settings_text(settings, SETTING_CLIENT_ID).size == 0)
-    return refuse(settings, SETTING_CLIENT_ID, "client_id is required", err);
+    return require(settings, SETTING_CLIENT_ID, "client_id", err);
   if (check_credentials(settings, err) != 0 || check_tls(settings, err) != 0 ||
       check_numbers(settings, err) != 0 ||
       check_file(settings, SETTING_PASSWORD_FILE, err) != 0 ||

@@ -283,7 +283,8 @@ static void errors_speak_the_words_of_the_environment(void **state) {
   assert_int_equal(
       iotops_settings_from_environment(f->settings, lookup, no_host, NULL), 0);
   assert_int_equal(iotops_settings_check(f->settings, &f->err), -1);
-  expect_error(f, "hostname is required", "AIO_BROKER_HOSTNAME", "");
+  expect_error(f, "hostname is required: AIO_BROKER_HOSTNAME is not set",
+               "AIO_BROKER_HOSTNAME", "");
   put(f, "hostname", "h");
   put(f, "client_id", "");
   assert_int_equal(iotops_settings_check(f->settings, &f->err), -1);

@@ -75,10 +75,10 @@ static void errors_speak_the_words_of_the_connection_string(void **state) {
   }
   assert_int_equal(from_string(f, "HostName= ;ClientId=c"), 0);
   assert_int_equal(iotops_settings_check(f->settings, &f->err), -1);
-  expect_error(f, "hostname is required", "HostName", "");
+  expect_error(f, "hostname is required: HostName is not set", "HostName", "");
   assert_int_equal(from_string(f, "HostName=h"), 0);
   assert_int_equal(iotops_settings_check(f->settings, &f->err), -1);
-  expect_error(f, "client_id is required", "ClientId", "");
+  expect_error(f, "client_id is required: ClientId is not set", "ClientId", "");
   assert_int_equal(from_string(f, "HostName=h;ClientId=c;CertFile="), 0);
   assert_int_equal(iotops_settings_check(f->settings, &f->err), -1);
   expect_error(f, "cert_file and key_file must be set together", "CertFile",
