@@ -47,8 +47,12 @@ static void go_back(iotops_task *task) {
            (unsigned long long)current->failed_calls,
            (unsigned long long)current->ended_calls,
            plural(current->ended_calls));
-  stop_watching(script);
+  iotops_timer_stop(script->host->context, &script->probation.end);
   (void)reload_back(script, false, why, &err); /* was logged */
+}
+
+void probation_no_way_back(script *script) {
+  stop_watching(script);
 }
 
 void probation_call_failed(script *script) {

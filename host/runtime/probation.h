@@ -42,6 +42,9 @@ void probation_call_failed(struct script *script);
 */
 void probation_committed(struct reload *reload, struct script_state *old);
 
+/* The way back has failed; it is not tried again by itself. */
+void probation_no_way_back(struct script *script);
+
 /* A reload has ended without a commit: a way back may be due still. */
 void probation_reconsider(struct script *script);
 

@@ -216,6 +216,8 @@ void reload_fail(reload *reload, const char *what) {
   log_failure(script, reload->began_ns, told, &reload->error);
   if (!reload->back)
     refuse(script, &reload->staged->source);
+  else if (!reload->by_hand)
+    probation_no_way_back(script);
   free_reload(reload);
 }
 
@@ -372,6 +374,8 @@ int reload_back(script *script, bool by_hand, const char *why,
   if (staged != NULL)
     return advance(script, staged, began_ns, why, by_hand, err);
   log_failure(script, began_ns, attempt(script, true), err);
+  if (!by_hand)
+    probation_no_way_back(script);
   return -1;
 }
 

@@ -47,7 +47,8 @@ script *script_new(host *host, const char *path, bool from_folder) {
 */
 static bool is_news(script *script, script_look look) {
   source *known = script->current != NULL ? &script->current->source : NULL;
-  if (script->reload != NULL)
+  /* A way back is not what the files hold. */
+  if (script->reload != NULL && !script->reload->back)
     known = &script->reload->staged->source;
   else if (script->refused.count > 0) {
     if (look == SCRIPT_LOOK_ASKED ||

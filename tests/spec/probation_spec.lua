@@ -111,6 +111,16 @@ describe("the probation of a new version", function()
     place = nil
   end)
 
+  it("is named by options that are checked", function()
+    for _, arguments in ipairs {
+      { "--handoff-timeout", "-1" }, { "--probation", "soon" }, { "--probation-errors", "0" },
+    } do
+      local result = process.run { hosting.program, "run", arguments[1], arguments[2], "x.lua" }
+      assert.equal(2, result.code)
+      assert.truthy(result:text():find(arguments[1] .. " takes", 1, true))
+    end
+  end)
+
   it("brings modules of the script's folder back, too, from memory", function()
     place = hosting.place()
     os.execute("mkdir " .. place.folder .. "/lib")

@@ -742,6 +742,48 @@ static void a_remedy_that_cannot_be_loaded_does_not_keep_it(void **state) {
   assert_int_equal(f->script->last_reload.outcome, RELOAD_ROLLED_BACK);
 }
 
+static void a_way_back_is_not_disturbed_by_what_the_files_hold(void **state) {
+  fixture *f = *state;
+  change(f, "1", "a@x");
+  change(f, "2", "b@y");
+  answer(&world.slots[1], NULL);
+  pass(f, 5);
+  assert_int_equal(f->script->generation, 2);
+  snprintf(world.declares, sizeof world.declares, "a@x");
+  serve(f, 5, 5);
+  pass(f, 5);
+  assert_non_null(f->script->reload);
+  script_consider(f->script, SCRIPT_LOOK_CONTENT);
+  script_consider(f->script, SCRIPT_LOOK_FORCED);
+  assert_int_equal(world.loads, 3);
+  /* A remedy that cannot be loaded is no reason to stay. */
+  world.fails = true;
+  change(f, "4", "");
+  world.fails = false;
+  snprintf(world.declares, sizeof world.declares, "a@x");
+  pass(f, 5);
+  answer(&world.slots[3], NULL);
+  pass(f, 5);
+  assert_int_equal(f->script->generation, 3);
+  assert_int_equal(f->script->last_reload.outcome, RELOAD_ROLLED_BACK);
+}
+
+static void a_way_back_that_fails_is_not_tried_again(void **state) {
+  fixture *f = *state;
+  change(f, "1", "a@x");
+  change(f, "2", "b@y");
+  answer(&world.slots[1], NULL);
+  pass(f, 5);
+  snprintf(world.declares, sizeof world.declares, "a@x");
+  serve(f, 5, 5);
+  pass(f, 60);
+  assert_null(f->script->reload);
+  assert_true(logged("cannot go back; still serving generation 2"));
+  serve(f, 5, 5);
+  pass(f, 5);
+  assert_int_equal(world.loads, 3);
+}
+
 static void a_state_of_the_same_layout_is_taken_back_by_hand(void **state) {
   fixture *f = *state;
   hand_over();
@@ -811,6 +853,8 @@ int main(void) {
       TEST(after_the_probation_nothing_is_taken_back),
       TEST(a_bad_version_does_not_become_the_last_good_one),
       TEST(a_remedy_that_cannot_be_loaded_does_not_keep_it),
+      TEST(a_way_back_is_not_disturbed_by_what_the_files_hold),
+      TEST(a_way_back_that_fails_is_not_tried_again),
       TEST(a_state_of_the_same_layout_is_taken_back_by_hand),
       TEST(two_scripts_do_not_answer_one_command),
   };
