@@ -284,7 +284,7 @@ void iotops_lua_freeze(lua_State *L, bool frozen) {
 
 static bool is_background(iotops_lua_call_kind kind) {
   return kind == IOTOPS_CALL_START || kind == IOTOPS_CALL_SPAWNED ||
-         kind == IOTOPS_CALL_LUV;
+         kind == IOTOPS_CALL_LUV || kind == IOTOPS_CALL_CONSOLE;
 }
 
 size_t iotops_lua_busy_calls(lua_State *L) {

@@ -28,7 +28,8 @@ typedef enum iotops_lua_call_kind {
   IOTOPS_CALL_TIMER,
   IOTOPS_CALL_SPAWNED,
   IOTOPS_CALL_LUV,
-  IOTOPS_CALL_HANDOFF /* save or restore; may not wait */
+  IOTOPS_CALL_HANDOFF, /* save or restore; may not wait */
+  IOTOPS_CALL_CONSOLE  /* what an operator typed */
 } iotops_lua_call_kind;
 
 /* What runs, for budgets, metrics and log records.  Borrowed. */
@@ -297,6 +298,33 @@ size_t iotops_lua_each_held(lua_State *L,
 ** a message that is held; a handler ends with `why` as its error.
 */
 void iotops_lua_forget(const iotops_lua_held *held, const char *why);
+
+/* ------------------------------------------------------------ console -- */
+
+typedef enum iotops_lua_verdict {
+  IOTOPS_LUA_EVALUATED,
+  IOTOPS_LUA_NOT_EVALUATED, /* it is wrong, raised or was given up */
+  IOTOPS_LUA_INCOMPLETE     /* more must follow: it ends in the middle */
+} iotops_lua_verdict;
+
+/*
+** What was printed, and the values or what went wrong (with a traceback), cut
+** at 64 KiB; dies with the call.
+*/
+typedef void (*iotops_lua_evaluated)(void *user, iotops_lua_verdict verdict,
+                                     iotops_text text);
+
+/*
+** Evaluates an expression or statements as a call, which may wait; `done` is
+** told once, later.  What is assigned to globals belongs to `console`, whose
+** other globals are the script's.  Fails with invalid state.
+*/
+int iotops_lua_evaluate(lua_State *L, uint64_t console, iotops_text code,
+                        iotops_lua_evaluated done, void *user,
+                        iotops_error *err);
+
+/* The globals of a console are needed no more. */
+void iotops_lua_forget_console(lua_State *L, uint64_t console);
 
 /* ---------------------------------------------------------- endpoints -- */
 

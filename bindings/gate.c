@@ -166,6 +166,8 @@ static const char *kind_name(iotops_lua_call_kind kind) {
     return "luv callback";
   case IOTOPS_CALL_HANDOFF:
     return "hand-off";
+  case IOTOPS_CALL_CONSOLE:
+    return "console's code";
   }
   return "call";
 }
@@ -267,7 +269,8 @@ static int call_turn(call *turned, int arguments, iotops_error *err) {
   if (failed != NULL) {
     result = iotops_error_set(err, IOTOPS_EXECUTION_ERROR, "%s", failed);
     if (turned->info.kind != IOTOPS_CALL_MAIN &&
-        turned->info.kind != IOTOPS_CALL_HANDOFF)
+        turned->info.kind != IOTOPS_CALL_HANDOFF &&
+        turned->info.kind != IOTOPS_CALL_CONSOLE)
       call_log(turned, turned->cut_short ? IOTOPS_LOG_INFO : IOTOPS_LOG_ERROR,
                "the %s %s: %s", kind_name(turned->info.kind),
                turned->cut_short ? "was cut short" : "failed", failed);

@@ -34,6 +34,8 @@ static const command_entry commands[] = {
     {"send", command_send, "send one telemetry message"},
     {"invoke", command_invoke, "invoke a command and print its response"},
     {"watch", command_watch, "print the messages that match a filter"},
+    {"ctl", command_ctl, "look into a running host and steer it"},
+    {"record", command_record, "write messages down, for `iotops replay`"},
     {"kv", command_kv, "read, write and watch keys of the state store"},
     {"lock", command_lock, "run a program while holding a lock"},
     {"standin", command_standin, "serve like one of the platform's services"},

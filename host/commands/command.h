@@ -25,6 +25,8 @@ int command_dev(int argc, char **argv);
 int command_send(int argc, char **argv);
 int command_invoke(int argc, char **argv);
 int command_watch(int argc, char **argv);
+int command_ctl(int argc, char **argv);
+int command_record(int argc, char **argv);
 int command_kv(int argc, char **argv);
 int command_lock(int argc, char **argv);
 int command_standin(int argc, char **argv);

@@ -10,18 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 512 };
-
-static void folder_path(char path[PATH_SIZE]) {
-  const char *runtime = getenv("XDG_RUNTIME_DIR");
-  const char *temporary = getenv("TMPDIR");
-  if (runtime != NULL && runtime[0] == '/')
-    snprintf(path, PATH_SIZE, "%.400s/iotops", runtime);
-  else
-    snprintf(path, PATH_SIZE, "%.400s/iotops-%lu",
-             temporary != NULL && temporary[0] == '/' ? temporary : "/tmp",
-             (unsigned long)geteuid());
-}
+#include "runtime/private_folder.h"
 
 static int distrust(iotops_error *err, const char *path, const char *why) {
   return iotops_error_configuration(err, "dev.json", iotops_text_of(path),
@@ -34,39 +23,23 @@ static int none_runs(iotops_error *err, const char *path) {
       "none has left word in %s; start one in another terminal", path);
 }
 
-/*
-** Opens the folder after checking it.  -1 with errno ENOENT when there is
-** none, with `err` set in every case.
-*/
-static int open_folder(const char *path, iotops_error *err) {
-  struct stat info;
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0) {
-    int failure = errno;
-    if (failure == ENOENT)
-      none_runs(err, path);
-    else
-      distrust(err, path, strerror(failure));
-    errno = failure;
-    return -1;
-  }
-  if (fstat(fd, &info) != 0 || info.st_uid != geteuid() ||
-      (info.st_mode & 077) != 0) {
-    distrust(err, path, "not a folder of yours alone");
-    close(fd);
-    errno = EPERM;
-    return -1;
-  }
-  return fd;
+/* The folder, or -1 with `err` set. */
+static int open_folder(char path[PRIVATE_FOLDER_SIZE], iotops_error *err) {
+  const char *why = NULL;
+  int folder = private_folder_open(false, path, &why);
+  if (folder < 0 && errno == ENOENT)
+    none_runs(err, path);
+  else if (folder < 0)
+    distrust(err, path, why);
+  return folder;
 }
 
 static int load(dev_record *record, iotops_error *err) {
-  char path[PATH_SIZE];
+  char path[PRIVATE_FOLDER_SIZE];
   struct stat info;
   json_error_t failure;
   json_t *json = NULL;
   int result = -1;
-  folder_path(path);
   int folder = open_folder(path, err);
   if (folder < 0)
     return -1;
@@ -119,17 +92,14 @@ int dev_record_read(dev_record *record, iotops_error *err) {
 }
 
 int dev_record_write(const broker *broker, iotops_error *err) {
-  char path[PATH_SIZE];
+  char path[PRIVATE_FOLDER_SIZE];
   int result = -1;
   int file = -1;
   json_t *json = NULL;
-  folder_path(path);
-  if (mkdir(path, 0700) != 0 && errno != EEXIST)
-    return iotops_error_set(err, IOTOPS_INVALID_STATE, "cannot make %s: %s",
-                            path, strerror(errno));
-  int folder = open_folder(path, err);
+  const char *why = NULL;
+  int folder = private_folder_open(true, path, &why);
   if (folder < 0)
-    return -1;
+    return distrust(err, path, why);
   json = json_pack("{s:i, s:s, s:i, s:s}", "pid", (int)getpid(), "host",
                    "127.0.0.1", "port", (int)broker->port, "folder",
                    broker->temporary ? broker->folder : "");
@@ -152,8 +122,7 @@ done:
 }
 
 static void remove_record(void) {
-  char path[PATH_SIZE];
-  folder_path(path);
+  char path[PRIVATE_FOLDER_SIZE];
   int folder = open_folder(path, NULL);
   if (folder < 0)
     return;

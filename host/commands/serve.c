@@ -48,6 +48,10 @@ const char serve_options_help[] =
     "  --forgotten ack|keep     settle messages held for twice --held-age, or "
     "that\n"
     "                           fill receive_max (ack), or only report them\n"
+    "  --control PATH           where `iotops ctl` reaches the host (a socket "
+    "in the\n"
+    "                           user's own folder, named by the client id); "
+    "none: nowhere\n"
     "  --end-session            at the end, have the broker forget the "
     "session;\n"
     "                           without it the broker queues for the next "
@@ -171,6 +175,13 @@ int serve_option(const char *command, serve_options *options, int option,
           "--http takes [ADDRESS:]PORT, such as 9464 or *:9464, not \"%s\"",
           value);
     options->host.http = value;
+    return COMMAND_DONE;
+  case SERVE_CONTROL:
+    if (value[0] == '\0')
+      return command_usage_error(command,
+                                 "--control takes a path, or none to be out of "
+                                 "reach of `iotops ctl`");
+    options->host.control = strcmp(value, "none") == 0 ? "" : value;
     return COMMAND_DONE;
   case SERVE_HANDOFF_TIMEOUT:
     if (!seconds_or_none(value, &options->host.handoff_timeout_ms))

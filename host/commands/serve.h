@@ -40,6 +40,7 @@ enum {
   SERVE_END_SESSION,
   SERVE_HTTP,
   SERVE_NO_TRACE_CONTEXT,
+  SERVE_CONTROL,
   SERVE_LOG_LEVEL,
   SERVE_LOG_FORMAT,
   SERVE_CLIENT_ID,
@@ -63,7 +64,7 @@ enum {
       {"forgotten", required_argument, NULL, SERVE_FORGOTTEN},                 \
       {"http", required_argument, NULL, SERVE_HTTP},                           \
       {"end-session", no_argument, NULL, SERVE_END_SESSION},                   \
-      {"http", required_argument, NULL, SERVE_HTTP},                           \
+      {"control", required_argument, NULL, SERVE_CONTROL},                     \
       {"log-level", required_argument, NULL, SERVE_LOG_LEVEL},                 \
       {"log-format", required_argument, NULL, SERVE_LOG_FORMAT},               \
       {"client-id", required_argument, NULL, SERVE_CLIENT_ID},                 \

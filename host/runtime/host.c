@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "runtime/operator.h"
 #include "runtime/probes.h"
 #include "runtime/pulse.h"
 #include "runtime/reload.h"
@@ -427,6 +428,13 @@ iotops_state_store *host_state_store(host *host, iotops_error *err) {
 
 /* ---------------------------------------------------------------- life -- */
 
+/* The sink of the context. */
+static void write_record(void *user, const iotops_log_record *record) {
+  host *host = user;
+  logger_write(&host->logger, record);
+  log_ring_keep(&host->records, record);
+}
+
 int host_new(const host_options *options, host **made, iotops_error *err) {
   iotops_context_options context = IOTOPS_CONTEXT_OPTIONS_INIT;
   host *host = calloc(1, sizeof *host);
@@ -434,8 +442,8 @@ int host_new(const host_options *options, host **made, iotops_error *err) {
     return iotops_error_memory(err);
   host->options = *options;
   logger_init(&host->logger, STDERR_FILENO, options->log_format);
-  context.log = logger_write;
-  context.log_user = &host->logger;
+  context.log = write_record;
+  context.log_user = host;
   context.log_level = options->log_level;
   context.allocator = options->allocator;
   context.clock = options->clock;
@@ -448,6 +456,8 @@ int host_new(const host_options *options, host **made, iotops_error *err) {
   if (host->context == NULL &&
       iotops_context_new(&context, &host->context, err) != 0)
     goto failed;
+  if (options->context == NULL)
+    log_ring_begin(&host->records, host->context);
   if (!module_cache_init(&host->modules, host->context) ||
       (host->settings = iotops_settings_new(host->context)) == NULL) {
     iotops_error_memory(err);
@@ -459,6 +469,24 @@ int host_new(const host_options *options, host **made, iotops_error *err) {
   return 0;
 failed:
   host_free(host);
+  return -1;
+}
+
+/* Lets the operator in. */
+static int open_door(host *host, iotops_error *err) {
+  iotops_error why;
+  const char *path = host->options.control;
+  if (path != NULL && path[0] == '\0')
+    return 0;
+  if (operator_new(host, path, &host->operator, & why) == 0)
+    return 0;
+  if (path == NULL) {
+    note(host, IOTOPS_LOG_WARN, "`iotops ctl` cannot reach this host: %s",
+         why.message);
+    return 0;
+  }
+  if (err != NULL)
+    *err = why;
   return -1;
 }
 
@@ -492,6 +520,8 @@ static int start(host *host, iotops_error *err) {
     note(host, IOTOPS_LOG_INFO, "metrics and probes on http://%s",
          http_where(host->http));
   }
+  if (open_door(host, err) != 0)
+    return -1;
   host->signals = signals_new(host->context, signalled, host);
   host->watch = watch_new(host->context, changed, host);
   if (host->signals == NULL || host->watch == NULL)
@@ -540,6 +570,7 @@ void host_free(host *host) {
   held_stop(&host->held);
   if (host->http != NULL)
     host->close_http(host->http);
+  operator_free(host->operator);
   pulse_close(host->pulse);
   watch_close(host->watch);
   signals_close(host->signals);
@@ -567,6 +598,7 @@ void host_free(host *host) {
     module_cache_free(&host->modules);
     iotops_settings_free(host->settings);
   }
+  log_ring_end(&host->records);
   if (host->options.context == NULL)
     iotops_context_free(host->context);
   free(host);

@@ -17,6 +17,7 @@
 #include "iotops/state_store.h"
 #include "runtime/guard.h"
 #include "runtime/held.h"
+#include "runtime/log_ring.h"
 #include "runtime/logger.h"
 #include "runtime/modules.h"
 #include "runtime/script.h"
@@ -63,6 +64,11 @@ typedef struct host_options {
   bool end_session;       /* at the end, instead of detaching from it */
   bool no_trace_context;  /* of messages is carried on */
   const char *http;       /* borrowed; where probes.h is answered, or NULL */
+  /*
+  ** Where operator.h is reached; borrowed.  NULL: in the user's private folder,
+  ** with a warning when that fails; "": nowhere.
+  */
+  const char *control;
   /*
   ** Without a broker: what the scripts run on instead of a session of the
   ** host's.  Both or neither; borrowed.
@@ -135,7 +141,9 @@ struct host {
   struct watch *watch;
   struct signals *signals;
   struct pulse *pulse;
-  struct http *http; /* NULL: none */
+  struct operator_desk *operator; /* NULL: none */
+  log_ring records;               /* the last of the log */
+  struct http *http;              /* NULL: none */
   /* Set by host_run(): who never runs needs no HTTP library. */
   void (*close_http)(struct http *http);
   int64_t started_ms; /* on the wall clock */

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 enum {
-  LINE_SIZE = 32768,
+  LINE_SIZE = LOGGER_LINE_SIZE,
   TAIL_SIZE = 64,       /* kept free for what closes a line */
   MESSAGE_LIMIT = 8192, /* bytes of the message that are shown */
   FIELD_LIMIT = 1024
@@ -271,6 +271,15 @@ void logger_init(logger *logger, int fd, logger_format format) {
   logger->json = format == LOGGER_JSON || (format == LOGGER_AUTO && !terminal);
   logger->colour =
       terminal && !logger->json && (no_colour == NULL || no_colour[0] == '\0');
+}
+
+size_t logger_json(const iotops_log_record *record,
+                   char bytes[LOGGER_LINE_SIZE]) {
+  line line;
+  line.size = 0;
+  build_json(&line, record);
+  memcpy(bytes, line.bytes, line.size);
+  return line.size;
 }
 
 void logger_write(void *user, const iotops_log_record *record) {

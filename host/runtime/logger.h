@@ -12,6 +12,8 @@
 
 #include "iotops/log.h"
 
+enum { LOGGER_LINE_SIZE = 32768 };
+
 typedef enum logger_format {
   LOGGER_AUTO, /* text on a terminal, else JSON */
   LOGGER_TEXT,
@@ -29,6 +31,13 @@ void logger_init(logger *logger, int fd, logger_format format);
 
 /* The sink for iotops_context_options; `user` is the logger. */
 void logger_write(void *user, const iotops_log_record *record);
+
+/*
+** The line of JSON that the record is, without its end, for other places than
+** the log; returns its length.
+*/
+size_t logger_json(const iotops_log_record *record,
+                   char bytes[LOGGER_LINE_SIZE]);
 
 /* Reads "auto", "text" or "json"; false for anything else. */
 bool logger_format_from(const char *name, logger_format *format);

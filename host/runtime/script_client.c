@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "iotops/topic.h"
+#include "runtime/tap.h"
 
 enum { HELD_QOS0_MAX = 10000 };
 
@@ -34,6 +35,8 @@ struct client_publish {
   script_client *client; /* borrowed */
   iotops_mqtt_done done;
   void *user;
+  iotops_message *tapped; /* owned; what is sent, while somebody looks on */
+  int64_t tapped_ms;
   client_publish *next;
 };
 
@@ -43,6 +46,33 @@ static script_client *client_of(iotops_mqtt_client *base) {
 
 static const char *client_id(iotops_mqtt_client *base) {
   return iotops_mqtt_client_id(client_of(base)->session);
+}
+
+/* ---------------------------------------------------------------- tap -- */
+
+static void note_published(client_publish *publish,
+                           const iotops_mqtt_result *result) {
+  script_client *client = publish->client;
+  const char *outcome = "sent";
+  if (result->error != NULL)
+    outcome = result->error->message;
+  else if (result->reason_code >= 0x80)
+    outcome = iotops_reason_name(result->reason_code);
+  if (client->taps != NULL)
+    tap_tell(client->taps, client->base.context, publish->tapped, MESSAGE_OUT,
+             publish->tapped_ms, outcome);
+  iotops_free(client->base.context, publish->tapped);
+  publish->tapped = NULL;
+}
+
+static void deliver(client_receiver *receiver, const iotops_message *message,
+                    iotops_ack ack) {
+  script_client *client = receiver->client;
+  client->counters.received++;
+  if (client->taps != NULL)
+    tap_tell(client->taps, client->base.context, message, MESSAGE_IN,
+             iotops_wall_ms(client->base.context), "received");
+  receiver->on_message(receiver->user, message, ack);
 }
 
 /* ------------------------------------------------------------ publish -- */
@@ -57,6 +87,8 @@ static void published(void *user, const iotops_mqtt_result *result) {
   else
     client->counters.refused++;
   client->publishing--;
+  if (publish->tapped != NULL)
+    note_published(publish, result);
   publish->next = client->spare;
   client->spare = publish;
   if (done != NULL)
@@ -75,8 +107,14 @@ static int publish(iotops_mqtt_client *base, const iotops_message *message,
   entry->client = client;
   entry->done = done;
   entry->user = user;
+  if (client->taps != NULL) {
+    entry->tapped = iotops_message_copy(base->context, message);
+    entry->tapped_ms = iotops_wall_ms(base->context);
+  }
   if (iotops_mqtt_publish(client->session, message, published, entry, op,
                           err) != 0) {
+    iotops_free(base->context, entry->tapped);
+    entry->tapped = NULL;
     entry->next = client->spare;
     client->spare = entry;
     return -1;
@@ -198,8 +236,7 @@ static void on_message(void *user, const iotops_message *message,
     hold(receiver, message, ack);
     return;
   }
-  client->counters.received++;
-  receiver->on_message(receiver->user, message, ack);
+  deliver(receiver, message, ack);
 }
 
 static int add_receiver(iotops_mqtt_client *base, iotops_text filter,
@@ -363,8 +400,7 @@ static client_receiver *claimant(script_client *client,
 static void hand_out(script_client *client, held_message *held,
                      client_receiver *receiver) {
   unlink_held(client, held);
-  client->counters.received++;
-  receiver->on_message(receiver->user, held->message, held->ack);
+  deliver(receiver, held->message, held->ack);
   free_held(client, held);
 }
 

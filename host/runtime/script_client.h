@@ -50,6 +50,7 @@ typedef struct script_client {
   script_counters counters;
   struct client_receiver *receivers; /* owned */
   struct client_publish *spare;      /* owned; finished, to be used again */
+  struct tap *taps;                  /* who looks on; NULL: nobody */
   size_t publishing;                 /* publishes not answered yet */
   struct held_message *held;         /* owned; in order of arrival */
   struct held_message *newest;       /* the last of them */

@@ -276,7 +276,8 @@ static void enter(void *user, lua_State *co, iotops_lua_call *call) {
 /* How well a new generation does, judged by what messages and timers call. */
 static void count_for_probation(script_state *state, iotops_lua_call_kind kind,
                                 bool ended, bool failed) {
-  if (kind == IOTOPS_CALL_MAIN || kind == IOTOPS_CALL_HANDOFF)
+  if (kind == IOTOPS_CALL_MAIN || kind == IOTOPS_CALL_HANDOFF ||
+      kind == IOTOPS_CALL_CONSOLE)
     return;
   state->ended_calls += ended;
   state->failed_calls += failed;
@@ -302,7 +303,8 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
     script_took(state->script, SCRIPT_TURN, now_ns - state->turn_ns, now_ns);
     held_touch(&state->script->host->held);
   }
-  if (failed != NULL)
+  /* How typed code fails says nothing about the script. */
+  if (failed != NULL && call->kind != IOTOPS_CALL_CONSOLE)
     counters->errors++;
   count_for_probation(state, call->kind, ended, failed != NULL);
   reload_turn_ended(state->script);
@@ -495,6 +497,7 @@ static int load(script_state *state, iotops_error *err) {
       iotops_lua_run(state->L, IOTOPS_CALL_MAIN, err) != 0)
     return -1;
   state->declared = true;
+  state->born_ms = iotops_wall_ms(state->script->host->context);
   /* What loading has left behind is most of what a small script holds. */
   lua_gc(state->L, LUA_GCCOLLECT);
   /*

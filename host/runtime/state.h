@@ -21,6 +21,7 @@ struct script_state {
   struct script *script; /* borrowed */
   lua_State *L;          /* owned */
   uint64_t generation;
+  int64_t born_ms; /* when its main chunk had run, on the wall clock */
   source source;   /* what it was made from */
   source recalled; /* what it may be made from; count 0: what the files hold */
   iotops_lua_endpoint **endpoints; /* owned array; Lua owns the endpoints */
