@@ -181,9 +181,9 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_HELPERS) \
 RUNTIME_OBJECTS := $(call objects,$(wildcard host/runtime/*.c))
 $(BUILD)/tests/unit/test_runtime_%.o: EXTRA_CFLAGS = $(LUA_CFLAGS)
 $(BUILD)/tests/unit/test_runtime_%: $(BUILD)/tests/unit/test_runtime_%.o \
-  $(RUNTIME_OBJECTS) $(BUILD)/libiotops.a
+  $(RUNTIME_OBJECTS) $(UNIT_HELPERS) $(BUILD)/libiotops.a
 	@rm -f $@.a
-	@$(AR) rcs $@.a $(RUNTIME_OBJECTS)
+	@$(AR) rcs $@.a $(RUNTIME_OBJECTS) $(UNIT_HELPERS)
 	$(call show,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $< $@.a $(BUILD)/libiotops.a $(CORE_LIBS) \
 	  $(HOST_LIBS) $(LUA_LIBS) -lcmocka -o $@

@@ -220,7 +220,9 @@ describe("scripts of one host", function()
         write("observer", ([[
           local iotops = require "iotops"
           iotops.on_start(function()
-            assert(iotops.state_store():observe("count", function(change) print("count", change.value) end))
+            assert(iotops.state_store():observe("count", function(change)
+              print("count", change.value)
+            end))
             print "%s observes"
           end)
         ]]):format(version))
