@@ -133,8 +133,8 @@ typedef struct iotops_lua_embedder {
                                          const iotops_lua_metric *metric);
 
   /*
-  ** Where the leases of the script's name are kept, all zero at first; borrowed,
-  ** outlives the states.  May be NULL: a lease ends with its state.
+  ** Where the leases of the script's name are kept, all zero at first.
+  ** Borrowed; outlives the states.  May be NULL: a lease ends with its state.
   */
   iotops_lua_leases *leases;
 

@@ -86,10 +86,10 @@ IOTOPS_API int iotops_lock_new(iotops_state_store *store,
 IOTOPS_API void iotops_lock_free(iotops_lock *lock);
 
 /* Whom to tell from now on that a lease was lost; `lost` may be NULL. */
-IOTOPS_API void
-iotops_lock_set_lost(iotops_lock *lock,
-                     void (*lost)(void *user, const iotops_error *err),
-                     void *user);
+IOTOPS_API void iotops_lock_set_lost(iotops_lock *lock,
+                                     void (*lost)(void *user,
+                                                  const iotops_error *err),
+                                     void *user);
 
 /*
 ** One attempt.  While held by this holder it renews, with a newer token.
