@@ -4,8 +4,8 @@
 #include <lauxlib.h>
 #include <string.h>
 
-#include "core.h"
 #include "runtime/message_line.h"
+#include "testing/world_lua.h"
 
 static int recording_next(lua_State *L);
 static int recording_close(lua_State *L);
@@ -23,32 +23,20 @@ typedef struct recording { /* a userdata; user value 1 is the path */
   iotops_message *message; /* owned; while it is pushed */
 } recording;
 
-static void set_text(lua_State *L, const char *name, iotops_text text) {
-  if (text.data == NULL)
-    return;
-  lua_pushlstring(L, text.data, text.size);
-  lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, lua_Integer value) {
-  lua_pushinteger(L, value);
-  lua_setfield(L, -2, name);
-}
-
 void recording_push_message(lua_State *L, const iotops_message *message) {
   lua_createtable(L, 0, 12);
-  set_text(L, "topic", message->topic);
+  world_set_text(L, "topic", message->topic);
   lua_pushlstring(L, message->payload.data != NULL ? message->payload.data : "",
                   message->payload.size);
   lua_setfield(L, -2, "raw");
-  set_text(L, "content_type", message->content_type);
-  set_text(L, "response_topic", message->response_topic);
-  set_text(L, "correlation_data", message->correlation_data);
-  set_integer(L, "qos", message->qos);
+  world_set_text(L, "content_type", message->content_type);
+  world_set_text(L, "response_topic", message->response_topic);
+  world_set_text(L, "correlation_data", message->correlation_data);
+  world_set_integer(L, "qos", message->qos);
   if (message->has_expiry)
-    set_integer(L, "message_expiry", message->expiry_s);
+    world_set_integer(L, "message_expiry", message->expiry_s);
   if (message->format_indicator >= 0)
-    set_integer(L, "format_indicator", message->format_indicator);
+    world_set_integer(L, "format_indicator", message->format_indicator);
   lua_pushboolean(L, message->retain);
   lua_setfield(L, -2, "retain");
   lua_createtable(L, (int)message->user_property_count, 0);
@@ -117,15 +105,15 @@ static int recording_next(lua_State *L) {
   }
   recording_push_message(L, self->message);
   if (line.has_time)
-    set_integer(L, "time_ms", line.time_ms);
+    world_set_integer(L, "time_ms", line.time_ms);
   if (line.direction != MESSAGE_NO_DIRECTION) {
     lua_pushstring(L, line.direction == MESSAGE_OUT ? "out" : "in");
     lua_setfield(L, -2, "direction");
   }
   if (line.script[0] != '\0')
-    set_text(L, "script", iotops_text_of(line.script));
+    world_set_text(L, "script", iotops_text_of(line.script));
   if (line.outcome[0] != '\0')
-    set_text(L, "outcome", iotops_text_of(line.outcome));
-  set_integer(L, "line", (lua_Integer)self->lines.number);
+    world_set_text(L, "outcome", iotops_text_of(line.outcome));
+  world_set_integer(L, "line", (lua_Integer)self->lines.number);
   return 1;
 }

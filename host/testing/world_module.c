@@ -9,44 +9,44 @@
 #include "gate.h"
 #include "testing/plain_copy.h"
 #include "testing/recording.h"
-#include "testing/world.h"
+#include "testing/world_lua.h"
 
 static const char class_name[] = "iotops.world";
 static const class_info world_class;
 
-static world *check_world(lua_State *L) {
+world *world_check(lua_State *L) {
   world *self = luaL_checkudata(L, 1, class_name);
   if (self->context == NULL)
     luaL_error(L, "the world is closed");
   return self;
 }
 
-static int fail(lua_State *L, const iotops_error *err) {
+int world_raise(lua_State *L, const iotops_error *err) {
   lua_pushstring(L, err->message);
   return lua_error(L);
 }
 
-static iotops_text check_text(lua_State *L, int index) {
+iotops_text world_text(lua_State *L, int index) {
   iotops_text text;
   text.data = luaL_checklstring(L, index, &text.size);
   return text;
 }
 
-static void set_text(lua_State *L, const char *name, iotops_text text) {
+void world_set_text(lua_State *L, const char *name, iotops_text text) {
   if (text.data == NULL)
     return;
   lua_pushlstring(L, text.data, text.size);
   lua_setfield(L, -2, name);
 }
 
-static void set_integer(lua_State *L, const char *name, uint64_t value) {
+void world_set_integer(lua_State *L, const char *name, uint64_t value) {
   lua_pushinteger(L, (lua_Integer)value);
   lua_setfield(L, -2, name);
 }
 
 /* ---------------------------------------------------------------- hosts -- */
 
-static world_host *check_host(lua_State *L, world *self, int index) {
+world_host *world_check_host(lua_State *L, world *self, int index) {
   const char *client_id = luaL_checkstring(L, index);
   for (world_host *at = self->hosts; at != NULL; at = at->next)
     if (strcmp(at->client_id, client_id) == 0)
@@ -66,7 +66,7 @@ static uint64_t milliseconds(lua_State *L, int table, const char *name,
 
 /* host(client_id, limits) */
 static int world_host_new(lua_State *L) {
-  world *self = check_world(L);
+  world *self = world_check(L);
   const char *client_id = luaL_checkstring(L, 2);
   host_options options = HOST_OPTIONS_INIT;
   iotops_error err;
@@ -79,24 +79,24 @@ static int world_host_new(lua_State *L) {
   if (lua_getfield(L, 3, "memory_limit") != LUA_TNIL)
     options.memory_limit = (size_t)luaL_checkinteger(L, -1);
   if (world_add_host(self, client_id, &options, &err) == NULL)
-    return fail(L, &err);
+    return world_raise(L, &err);
   return 0;
 }
 
 /* variable(client_id, name, value) */
 static int world_variable_set(lua_State *L) {
-  world *self = check_world(L);
+  world *self = world_check(L);
   iotops_error err;
-  if (world_set_variable(check_host(L, self, 2), luaL_checkstring(L, 3),
+  if (world_set_variable(world_check_host(L, self, 2), luaL_checkstring(L, 3),
                          luaL_checkstring(L, 4), &err) != 0)
-    return fail(L, &err);
+    return world_raise(L, &err);
   return 0;
 }
 
 /* add(client_id, path): nil and why not, or true */
 static int world_add(lua_State *L) {
-  world *self = check_world(L);
-  const world_host *owner = check_host(L, self, 2);
+  world *self = world_check(L);
+  const world_host *owner = world_check_host(L, self, 2);
   iotops_error err;
   if (host_add(owner->host, luaL_checkstring(L, 3), &err) != 0) {
     lua_pushnil(L);
@@ -109,46 +109,48 @@ static int world_add(lua_State *L) {
 
 /* look(client_id): loads what is new or has changed */
 static int world_look(lua_State *L) {
-  world *self = check_world(L);
-  host_look(check_host(L, self, 2)->host);
+  world *self = world_check(L);
+  host_look(world_check_host(L, self, 2)->host);
   return 0;
 }
 
 static void push_script(lua_State *L, const script *shown) {
   const script_counters *counters = &shown->client.counters;
   lua_createtable(L, 0, 16);
-  set_text(L, "name", iotops_text_of(shown->name));
-  set_text(L, "path", iotops_text_of(shown->path));
-  set_integer(L, "generation",
-              shown->current != NULL ? shown->current->generation : 0);
-  set_integer(L, "memory", shown->current != NULL ? shown->current->memory : 0);
-  set_integer(L, "calls_in_hand", script_calls(shown));
-  set_integer(L, "received", counters->received);
-  set_integer(L, "handled", counters->handled);
-  set_integer(L, "commands", counters->commands);
-  set_integer(L, "calls", counters->calls);
-  set_integer(L, "errors", counters->errors);
-  set_integer(L, "stopped", counters->stopped);
-  set_integer(L, "sent", counters->sent);
-  set_integer(L, "refused", counters->refused);
-  set_integer(L, "acknowledged", counters->acknowledged);
-  set_integer(L, "reloads", counters->reloads);
-  set_integer(L, "failed_reloads", counters->failed_reloads);
-  set_integer(L, "busy_us", counters->busy_us);
-  set_integer(L, "longest_us", counters->longest_us);
+  world_set_text(L, "name", iotops_text_of(shown->name));
+  world_set_text(L, "path", iotops_text_of(shown->path));
+  world_set_integer(L, "generation",
+                    shown->current != NULL ? shown->current->generation : 0);
+  world_set_integer(L, "memory",
+                    shown->current != NULL ? shown->current->memory : 0);
+  world_set_integer(L, "calls_in_hand", script_calls(shown));
+  world_set_integer(L, "received", counters->received);
+  world_set_integer(L, "handled", counters->handled);
+  world_set_integer(L, "commands", counters->commands);
+  world_set_integer(L, "calls", counters->calls);
+  world_set_integer(L, "errors", counters->errors);
+  world_set_integer(L, "stopped", counters->stopped);
+  world_set_integer(L, "sent", counters->sent);
+  world_set_integer(L, "refused", counters->refused);
+  world_set_integer(L, "acknowledged", counters->acknowledged);
+  world_set_integer(L, "reloads", counters->reloads);
+  world_set_integer(L, "failed_reloads", counters->failed_reloads);
+  world_set_integer(L, "busy_us", counters->busy_us);
+  world_set_integer(L, "longest_us", counters->longest_us);
   lua_pushboolean(L, shown->reload != NULL);
   lua_setfield(L, -2, "is_reloading");
   lua_createtable(L, 0, 5);
-  set_integer(L, "number", shown->last_reload.number);
-  set_integer(L, "records", shown->last_reload.records);
-  set_text(L, "outcome",
-           iotops_text_of(reload_outcome_name(shown->last_reload.outcome)));
-  set_text(L, "message", iotops_text_of(shown->last_reload.message));
+  world_set_integer(L, "number", shown->last_reload.number);
+  world_set_integer(L, "records", shown->last_reload.records);
+  world_set_text(
+      L, "outcome",
+      iotops_text_of(reload_outcome_name(shown->last_reload.outcome)));
+  world_set_text(L, "message", iotops_text_of(shown->last_reload.message));
   lua_setfield(L, -2, "last_reload");
 }
 
 static script *find_script(lua_State *L) {
-  const world_host *owner = check_host(L, check_world(L), 2);
+  const world_host *owner = world_check_host(L, world_check(L), 2);
   const char *name = luaL_checkstring(L, 3);
   for (script *at = owner->host->scripts; at != NULL; at = at->next)
     if (strcmp(at->name, name) == 0)
@@ -193,9 +195,9 @@ static int world_rollback(lua_State *L) {
 
 /* write(name, text): a file in the world's own folder; its path */
 static int world_write(lua_State *L) {
-  world *self = check_world(L);
+  world *self = world_check(L);
   const char *name = luaL_checkstring(L, 2);
-  iotops_text text = check_text(L, 3);
+  iotops_text text = world_text(L, 3);
   const char *folder = world_folder(self);
   luaL_argcheck(L, strchr(name, '/') == NULL && name[0] != '.', 2,
                 "a plain name expected");
@@ -212,221 +214,57 @@ static int world_write(lua_State *L) {
 
 /* stop(client_id): messages stay with the broker, calls in hand end */
 static int world_stop(lua_State *L) {
-  world *self = check_world(L);
-  const world_host *owner = check_host(L, self, 2);
+  world *self = world_check(L);
+  const world_host *owner = world_check_host(L, self, 2);
   for (script *at = owner->host->scripts; at != NULL; at = at->next)
     script_quiesce(at);
-  return 0;
-}
-
-/* --------------------------------------------------------------- broker -- */
-
-/* The fields of the table at `table`; the texts live as long as it does. */
-static void read_message(lua_State *L, int table, iotops_message *message) {
-  const struct {
-    const char *name;
-    iotops_text *text;
-  } texts[] = {{"topic", &message->topic},
-               {"raw", &message->payload},
-               {"content_type", &message->content_type},
-               {"response_topic", &message->response_topic},
-               {"correlation_data", &message->correlation_data}};
-  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-    if (lua_getfield(L, table, texts[i].name) != LUA_TNIL)
-      *texts[i].text = check_text(L, -1);
-    lua_pop(L, 1);
-  }
-  message->qos = 1;
-  if (lua_getfield(L, table, "qos") != LUA_TNIL)
-    message->qos = luaL_checkinteger(L, -1) != 0;
-  if (lua_getfield(L, table, "format_indicator") != LUA_TNIL)
-    message->format_indicator = (int)luaL_checkinteger(L, -1);
-  if (lua_getfield(L, table, "message_expiry") != LUA_TNIL) {
-    message->has_expiry = true;
-    message->expiry_s = (uint32_t)luaL_checkinteger(L, -1);
-  }
-  lua_getfield(L, table, "retain");
-  message->retain = lua_toboolean(L, -1);
-  lua_pop(L, 4);
-}
-
-/* Reads a list of {name, value}; leaves the array on the stack. */
-static void read_properties(lua_State *L, int table, iotops_message *message) {
-  if (lua_getfield(L, table, "user_data") != LUA_TTABLE) {
-    lua_pop(L, 1);
-    return;
-  }
-  size_t count = lua_rawlen(L, -1);
-  iotops_user_property *list =
-      lua_newuserdatauv(L, (count + 1) * sizeof *list, 0);
-  for (size_t i = 0; i < count; i++) {
-    lua_rawgeti(L, -2, (lua_Integer)i + 1);
-    luaL_checktype(L, -1, LUA_TTABLE);
-    lua_rawgeti(L, -1, 1);
-    list[i].name = check_text(L, -1);
-    lua_rawgeti(L, -2, 2);
-    list[i].value = check_text(L, -1);
-    lua_pop(L, 3);
-  }
-  message->user_properties = list;
-  message->user_property_count = count;
-}
-
-/* publish(client_id, message) */
-static int world_publish(lua_State *L) {
-  world *self = check_world(L);
-  iotops_mqtt_client *client =
-      memory_broker_client(self->broker, luaL_checkstring(L, 2));
-  iotops_message message = IOTOPS_MESSAGE_INIT;
-  iotops_error err;
-  luaL_checktype(L, 3, LUA_TTABLE);
-  read_message(L, 3, &message);
-  read_properties(L, 3, &message);
-  if (client == NULL)
-    return luaL_error(L, "out of memory");
-  if (iotops_mqtt_publish(client, &message, NULL, NULL, NULL, &err) != 0)
-    return fail(L, &err);
-  return 0;
-}
-
-static void push_publish(lua_State *L, const memory_publish *publish) {
-  recording_push_message(L, publish->message);
-  set_text(L, "from", iotops_text_of(publish->from));
-  lua_pushnumber(L, (lua_Number)publish->wall_ms / 1000);
-  lua_setfield(L, -2, "time");
-}
-
-/* message(n): the n-th that was published, from 1, or nil */
-static int world_message(lua_State *L) {
-  world *self = check_world(L);
-  lua_Integer n = luaL_checkinteger(L, 2);
-  const memory_publish *publish =
-      n > 0 ? memory_broker_nth(self->broker, (size_t)n - 1) : NULL;
-  if (publish == NULL)
-    return 0;
-  push_publish(L, publish);
-  return 1;
-}
-
-/*
-** find(n, filter, but): the number of the first message from the n-th on whose
-** topic matches and which the client `but` has not sent; nil: there is none
-*/
-static int world_find(lua_State *L) {
-  world *self = check_world(L);
-  lua_Integer n = luaL_checkinteger(L, 2);
-  iotops_text filter = check_text(L, 3);
-  const char *but = luaL_checkstring(L, 4);
-  const memory_publish *publish = NULL;
-  luaL_argcheck(L, n > 0, 2, "a number from 1 expected");
-  for (; (publish = memory_broker_nth(self->broker, (size_t)n - 1)) != NULL;
-       n++)
-    if (iotops_topic_filter_matches(filter, publish->message->topic) &&
-        strcmp(publish->from, but) != 0) {
-      lua_pushinteger(L, n);
-      return 1;
-    }
-  return 0;
-}
-
-static int world_message_count(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)memory_broker_count(check_world(L)->broker));
-  return 1;
-}
-
-/* delivery(n): to how many clients it went, how many of them acknowledged it,
-** and the reason code that the sender was told */
-static int world_delivery(lua_State *L) {
-  world *self = check_world(L);
-  const memory_publish *publish =
-      memory_broker_nth(self->broker, (size_t)luaL_checkinteger(L, 2) - 1);
-  luaL_argcheck(L, publish != NULL, 2, "no such message");
-  lua_pushinteger(L, (lua_Integer)publish->deliveries);
-  lua_pushinteger(L, (lua_Integer)publish->acknowledged);
-  lua_pushinteger(L, publish->reason_code);
-  return 3;
-}
-
-/* subscriptions(): a list of {client, filter, qos} */
-static int world_subscriptions(lua_State *L) {
-  world *self = check_world(L);
-  const char *client = NULL, *filter = NULL;
-  uint8_t qos = 0;
-  lua_newtable(L);
-  for (size_t n = 0;
-       memory_broker_subscription(self->broker, n, &client, &filter, &qos);
-       n++) {
-    lua_createtable(L, 0, 3);
-    set_text(L, "client", iotops_text_of(client));
-    set_text(L, "filter", iotops_text_of(filter));
-    set_integer(L, "qos", qos);
-    lua_rawseti(L, -2, (lua_Integer)n + 1);
-  }
-  return 1;
-}
-
-/* connect(client_id, whether) */
-static int world_connect(lua_State *L) {
-  world *self = check_world(L);
-  memory_broker_connect(check_host(L, self, 2)->client, lua_toboolean(L, 3));
-  return 0;
-}
-
-/* refuse(filter, reason_code) */
-static int world_refuse(lua_State *L) {
-  world *self = check_world(L);
-  lua_Integer reason = luaL_checkinteger(L, 3);
-  luaL_argcheck(L, reason == 0 || (reason >= 0x80 && reason <= 0xff), 3,
-                "a reason code of MQTT from 0x80, or 0, expected");
-  if (memory_broker_refuse(self->broker, check_text(L, 2), (uint8_t)reason) !=
-      0)
-    return luaL_error(L, "out of memory");
   return 0;
 }
 
 /* ----------------------------------------------------------------- time -- */
 
 static int world_settle_now(lua_State *L) {
-  world *self = check_world(L);
+  world *self = world_check(L);
   iotops_error err;
   if (world_settle(self, &err) != 0)
-    return fail(L, &err);
+    return world_raise(L, &err);
   return 0;
 }
 
 /* step(ms): moves on to the next timer at most; what is left of them */
 static int world_step_on(lua_State *L) {
-  world *self = check_world(L);
+  world *self = world_check(L);
   lua_Integer given = luaL_checkinteger(L, 2);
   iotops_error err;
   luaL_argcheck(L, given >= 0, 2, "a time that has not passed expected");
   uint64_t left_ms = (uint64_t)given;
   if (world_step(self, &left_ms, &err) != 0)
-    return fail(L, &err);
+    return world_raise(L, &err);
   lua_pushinteger(L, (lua_Integer)left_ms);
   return 1;
 }
 
 /* now(): Unix time in milliseconds */
 static int world_now(lua_State *L) {
-  lua_pushinteger(L, iotops_wall_ms(check_world(L)->context));
+  lua_pushinteger(L, iotops_wall_ms(world_check(L)->context));
   return 1;
 }
 
 /* log(from): records from the n-th on, from 1 */
 static int world_log(lua_State *L) {
-  world *self = check_world(L);
+  world *self = world_check(L);
   lua_Integer from = luaL_checkinteger(L, 2);
   luaL_argcheck(L, from >= 1, 2, "a number from 1 expected");
   lua_newtable(L);
   for (size_t i = (size_t)from - 1; i < self->record_count; i++) {
     const world_record *record = &self->records[i];
     lua_createtable(L, 0, 6);
-    set_text(L, "level", iotops_text_of(iotops_log_level_name(record->level)));
-    set_text(L, "component", iotops_text_of(record->component));
-    set_text(L, "message", iotops_text_of(record->message));
-    set_text(L, "script", iotops_text_of(record->script));
-    set_text(L, "topic", iotops_text_of(record->topic));
+    world_set_text(L, "level",
+                   iotops_text_of(iotops_log_level_name(record->level)));
+    world_set_text(L, "component", iotops_text_of(record->component));
+    world_set_text(L, "message", iotops_text_of(record->message));
+    world_set_text(L, "script", iotops_text_of(record->script));
+    world_set_text(L, "topic", iotops_text_of(record->topic));
     lua_pushnumber(L, (lua_Number)record->wall_ms / 1000);
     lua_setfield(L, -2, "time");
     lua_rawseti(L, -2, (lua_Integer)(i - (size_t)from) + 2);
@@ -438,12 +276,12 @@ static int world_log(lua_State *L) {
 
 /* peer(client_id, module): a handle */
 static int world_peer_new(lua_State *L) {
-  world *self = check_world(L);
+  world *self = world_check(L);
   iotops_error err;
   world_peer *made = world_add_peer(self, luaL_checkstring(L, 2),
                                     luaL_checkstring(L, 3), &err);
   if (made == NULL)
-    return fail(L, &err);
+    return world_raise(L, &err);
   lua_pushlightuserdata(L, made);
   return 1;
 }
@@ -480,7 +318,7 @@ static int receive(lua_State *L) {
 ** in a coroutine that may wait
 */
 static int world_call(lua_State *L) {
-  const world *self = check_world(L);
+  const world *self = world_check(L);
   passing passed = {L, check_peer(L, self, 2), 3, lua_gettop(L)};
   lua_State *to = passed.peer->L;
   iotops_error err;
@@ -501,7 +339,7 @@ static int world_call(lua_State *L) {
     return luaL_error(L, "out of memory");
   }
   if (call_begin_function(begun, to, arguments, &err) != 0)
-    return fail(L, &err);
+    return world_raise(L, &err);
   return 0;
 }
 
@@ -522,7 +360,7 @@ static int take(lua_State *L) {
 ** returns; it may not wait
 */
 static int world_take(lua_State *L) {
-  const world *self = check_world(L);
+  const world *self = world_check(L);
   passing passed = {L, check_peer(L, self, 2), 3, lua_gettop(L)};
   lua_State *from = passed.peer->L;
   int base = lua_gettop(from);
@@ -549,7 +387,7 @@ static int world_new(lua_State *L) {
   memset(made, 0, sizeof *made);
   class_set(L, &world_class);
   if (world_open(made, begins_ms, &err) != 0)
-    return fail(L, &err);
+    return world_raise(L, &err);
   return 1;
 }
 
@@ -561,12 +399,12 @@ static int world_end(lua_State *L) {
 /* matches(filter, topic) */
 static int topic_matches(lua_State *L) {
   lua_pushboolean(
-      L, iotops_topic_filter_matches(check_text(L, 1), check_text(L, 2)));
+      L, iotops_topic_filter_matches(world_text(L, 1), world_text(L, 2)));
   return 1;
 }
 
 static int filter_is_valid(lua_State *L) {
-  lua_pushboolean(L, iotops_topic_filter_valid(check_text(L, 1)));
+  lua_pushboolean(L, iotops_topic_filter_valid(world_text(L, 1)));
   return 1;
 }
 
