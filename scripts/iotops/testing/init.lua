@@ -14,6 +14,8 @@
 local core = require "iotops.world"
 local message = require "iotops.testing.message"
 local script = require "iotops.testing.script"
+local store = require "iotops.testing.entries"
+local traffic = require "iotops.testing.traffic"
 
 local testing = {}
 
@@ -30,9 +32,14 @@ local TIMEOUT = 10        -- seconds, for answers
 ---@field private unseen table<string, integer> by filter: where to look from
 ---@field private hosts table<string, true> by client id
 ---@field private rules function[] commands that the test answers
+---@field store iotops.testing.Store that scripts find, for the test to fill and to look at
 ---@field private scripts iotops.testing.Script[]
 local World = {}
 World.__index = World
+
+for name, method in pairs(traffic) do
+  World[name] = method
+end
 
 -- --------------------------------------------------------------- errors --
 
@@ -218,168 +225,6 @@ function World:run_text(name, text, options)
   return made
 end
 
--- ------------------------------------------------------------- messages --
-
---- Sends one telemetry message, as another program would.
----@param topic string
----@param value any plain data, or bytes with `raw = true`
----@param options? iotops.testing.PublishOptions
----@return iotops.testing.Message message for world:acknowledged()
-function World:publish(topic, value, options)
-  local since = self.core:count()
-  self:must("send", topic, value, options)
-  return self:first_of(TESTER, topic, since)
-end
-
---- Publishes a message as it is, without any of the protocol's properties.
----@param raw iotops.testing.RawMessage
----@return iotops.testing.Message
-function World:publish_raw(raw)
-  local since = self.core:count()
-  local ok, why = pcall(self.deliver, self, raw.from or TESTER, raw)
-  if not ok then
-    error(why, 2)
-  end
-  return self:first_of(raw.from or TESTER, raw.topic, since)
-end
-
----@private
-function World:deliver(from, raw)
-  self.core:publish(from, raw)
-  self:settle()
-end
-
----@private
-function World:message(number)
-  return message.new(self.core, number, function(raw, content_type)
-    return self.core:take(self.peer, "decode", raw, content_type)
-  end)
-end
-
----@private
-function World:first_of(from, topic, since)
-  local number = since
-  while true do
-    number = self.core:find(number + 1, topic, "")
-    if not number then
-      return nil
-    elseif self.core:message(number).from == from then
-      return self:message(number)
-    end
-  end
-end
-
---- True once all to whom a message was delivered have acknowledged it.
----@param sent iotops.testing.Message
----@return boolean
-function World:acknowledged(sent)
-  local deliveries, acknowledged = self.core:delivery(sent.number)
-  return acknowledged == deliveries
-end
-
--- Messages of scripts; those of the test and of the store are not looked at.
-local function is_of_script(found)
-  return found.from ~= STORE and not found.topic:find "^statestore/"
-    and not found.topic:find "^clients/"
-end
-
--- The messages on a filter, or all that is_of_script, from the n-th on.
----@private
-function World:each_of(filter, from)
-  local number = (from or 1) - 1
-  return function()
-    while true do
-      number = self.core:find(number + 1, filter or "#", TESTER)
-      if not number then
-        return nil
-      elseif filter or is_of_script(self.core:message(number)) then
-        return self:message(number)
-      end
-    end
-  end
-end
-
---- What scripts have sent so far: on `filter`, or all but requests to the state
---- store and responses.
----@param filter? string
----@return iotops.testing.Message[]
-function World:published(filter)
-  local list = {}
-  for found in self:each_of(filter) do
-    list[#list + 1] = found
-  end
-  return list
-end
-
----@private
-function World:next_unseen(filter)
-  local number = self.unseen[filter] or 1
-  while true do
-    number = self.core:find(number, filter, TESTER)
-    if not number then
-      self.unseen[filter] = self.core:count() + 1
-      return nil
-    elseif not self.seen[number] then
-      self.seen[number], self.unseen[filter] = true, number + 1
-      return self:message(number)
-    end
-    number = number + 1
-  end
-end
-
--- What has happened, for the message of an error.
----@private
-function World:story()
-  local lines = {}
-  for found in self:each_of() do
-    lines[#lines + 1] = ("  %s %s%s"):format(found.topic, message.shown(found),
-      self.seen[found.number] and " (expected before)" or "")
-  end
-  if #lines > 12 then
-    lines = table.move(lines, #lines - 11, #lines, 2, { "  ..." })
-  end
-  table.insert(lines, 1, #lines == 0 and "scripts have sent nothing" or "scripts have sent:")
-  for _, each in ipairs(self.scripts) do
-    for _, err in ipairs(each:errors()) do
-      lines[#lines + 1] = ("error of %s: %s"):format(each.name, err.message)
-    end
-  end
-  return table.concat(lines, "\n")
-end
-
---- The next message of a script on `filter` that was not expected before.  When
---- there is none, waits up to `within` seconds of the world's time, then fails
---- with what came instead.
----@param filter string
----@param options? {within: number?}
----@return iotops.testing.Message
-function World:expect(filter, options)
-  if not core.is_filter(filter) then
-    error(("'%s' is not a topic filter"):format(tostring(filter)), 2)
-  end
-  local left = math.ceil((options and options.within or 0) * 1000)
-  local found = self:next_unseen(filter)
-  while not found and left > 0 do
-    left = self:step(left)
-    found = self:next_unseen(filter)
-  end
-  if not found then
-    error(("no message on %s%s; %s"):format(filter,
-      options and options.within and (" within %g s"):format(options.within) or "",
-      self:story()), 2)
-  end
-  return found
-end
-
---- Fails when a script has sent a message on `filter` that was not expected.
----@param filter string
-function World:expect_nothing(filter)
-  local found = self:next_unseen(filter)
-  if found then
-    error(("a message on %s: %s %s"):format(filter, found.topic, message.shown(found)), 2)
-  end
-end
-
 -- ------------------------------------------------------------- commands --
 
 --- Invokes a command, as another program would; waits in the world's time.
@@ -470,38 +315,6 @@ function World:refuse(filter, reason_code)
   end
 end
 
--- ---------------------------------------------------------- state store --
-
----@class iotops.testing.Store
----@field private world iotops.testing.World
-local Store = {}
-Store.__index = Store
-
----@param key string
----@param value string
----@param options? iotops.SetOptions
-function Store:set(key, value, options)
-  return self.world:must("store_set", key, value, options)
-end
-
----@param key string
----@return string? value
-function Store:get(key)
-  return self.world:must("store_get", key)
-end
-
----@param key string
-function Store:del(key)
-  return self.world:must("store_del", key)
-end
-
---- Keys that match, in order.
----@param pattern? string default: all
----@return string[]
-function Store:keys(pattern)
-  return self.world:must("store_keys", pattern or "*")
-end
-
 -- ---------------------------------------------------------------- world --
 
 --- Records of the world's log from the level on.
@@ -527,11 +340,9 @@ function testing.world(options)
     core = core.new(math.floor(begins * 1000)),
     number = 0, seen = {}, unseen = {}, rules = {}, scripts = {}, hosts = {},
   }, World)
-  local store = made.core:peer(STORE, "iotops.testing.store")
-  made.core:call(store)
+  made.core:call(made.core:peer(STORE, "iotops.testing.store"))
   made.peer = made.core:peer(TESTER, "iotops.testing.peer")
-  --- The state store that scripts find, for the test to fill and to look at.
-  made.store = setmetatable({ world = made }, Store)
+  made.store = store.new(made)
   made:settle()
   return made
 end
