@@ -157,6 +157,36 @@ describe("the metrics of a host", function()
     assert.is_true(samples['iotops_script_busy_seconds_total{script="loop"}'] >= 0.1)
   end)
 
+  it("tell what a script holds, and for how long", function()
+    place = hosting.place()
+    local host = place:run({ place:script("holder", [[
+      local iotops = require "iotops"
+      local held = {}
+      iotops.on_telemetry("keep", function(_, message) held[#held + 1] = message:hold() end)
+      iotops.on_telemetry("free", function() for i = 1, #held do held[i]:ack() end end)
+    ]]) }, { args = { "--http", "0" } })
+    local port = port_of(host)
+    for _ = 1, 3 do place:publish("keep", "1") end
+    local samples = await("three held messages", port, {
+      ['iotops_script_held_messages{script="holder"}'] = 3,
+      ['iotops_session_messages_unacknowledged'] = 3,
+    })
+    local age = samples['iotops_script_held_oldest_seconds{script="holder"}']
+    process.pass(0.05)
+    samples = scrape(port)
+    assert.is_true(samples['iotops_script_held_oldest_seconds{script="holder"}'] >= age + 0.04)
+    assert.is_true(samples.iotops_session_oldest_unacknowledged_seconds >= 0.04)
+    assert.is_true(samples.iotops_session_held_bytes > 0)
+    place:publish("free", "1")
+    await("none", port, {
+      ['iotops_script_held_messages{script="holder"}'] = 0,
+      ['iotops_script_held_oldest_seconds{script="holder"}'] = 0,
+      ['iotops_session_messages_unacknowledged'] = 0,
+      ['iotops_session_held_bytes'] = 0,
+    })
+    hosting.stop(host)
+  end)
+
   it("tell when a certificate ends", function()
     place = hosting.place { tls = true }
     local made = require("certificates").make(place.folder)
