@@ -13,16 +13,17 @@ local web = {}
 local Connection = {}
 Connection.__index = Connection
 
---- Connects; `closed` with `failure` when nobody listens.
+--- Begins to connect; `closed` with `failure` when nobody listens.
 ---@param port integer
 ---@param address? string
 ---@return web.Connection
 function web.connect(port, address)
-  local self = setmetatable({ text = "", closed = false }, Connection)
+  local self = setmetatable({ text = "", closed = false, unsent = "" }, Connection)
   self.socket = uv.new_tcp()
   self.socket:connect(address or "127.0.0.1", port, function(failure)
     self.connected, self.failure = not failure, failure
     if failure then return self:close() end
+    self.socket:write(self.unsent)
     self.socket:read_start(function(broken, data)
       if data then
         self.text = self.text .. data
@@ -32,7 +33,6 @@ function web.connect(port, address)
       end
     end)
   end)
-  process.eventually("a connection", function() return self.connected or self.closed end)
   return self
 end
 
@@ -42,7 +42,11 @@ function Connection:close()
 end
 
 function Connection:send(text)
-  if not self.closed then self.socket:write(text) end
+  if self.connected and not self.closed then
+    self.socket:write(text)
+  else
+    self.unsent = self.unsent .. text
+  end
 end
 
 ---@class web.Answer

@@ -335,7 +335,9 @@ describe("the probes of a host", function()
     assert.truthy(body:find('{"reason":"stopping"}', 1, true), body)
     assert.equal(200, web.get(port, "/livez").status)
     assert.equal(0, (host:wait(10)))
-    assert.equal("ECONNREFUSED", web.connect(port).failure)
+    local late = web.connect(port)
+    assert.is_nil(late:answer())
+    assert.equal("ECONNREFUSED", late.failure)
   end)
 end)
 
@@ -402,7 +404,7 @@ describe("the HTTP of a host", function()
     assert.equal(2, taken.code)
     assert.truthy(taken:text():find(("--http %d: Address already in use"):format(
       place.broker.port), 1, true), taken:text())
-    for _, address in ipairs { "", "x", "70000", "1.2.3:80", "[::1:80", ":80", "localhost:80" } do
+    for _, address in ipairs { "", "70000", "1.2.3:80", "[::1:80", "localhost:80" } do
       local run = process.run({ hosting.program, "run", "--http", address, script }, { env = env })
       assert.equal(2, run.code, address)
       assert.truthy(run:text():find("--http takes [ADDRESS:]PORT", 1, true), run:text())
