@@ -39,7 +39,8 @@ iotops.configure { topic_namespace = "factory" }
 iotops.on_telemetry("sensors/{sensorId}/temperature", { service_group_id = "g" },
   function() return limits, limit, unit end)
 iotops.on_command("fans/{executorId}/setSpeed", { concurrency = 2 }, function() end)
-iotops.every(5, function() end)
+iotops.every(5, function() end, { name = "flush" })
+iotops.counter("parts_total", "parts that were made")
 iotops.on_start(function() error "must not run" end)
 iotops.handoff { version = 3, save = function() return {} end }
 local lock = iotops.lock("the line")
@@ -57,7 +58,9 @@ return lock
     assert.equal("factory/fans/fan7/setSpeed", report.endpoints[2].filter)
     assert.equal("setSpeed", report.endpoints[2].command_name)
     assert.same({ executorId = "fan7" }, report.endpoints[2].tokens)
-    assert.same({ { seconds = 5, repeats = true, line = "line1.lua:8" } }, report.timers)
+    assert.same({ { seconds = 5, repeats = true, line = "line1.lua:8", name = "flush" } },
+      report.timers)
+    assert.equal("parts_total", report.counters[1].name)
     assert.same({ { name = "lib.limits", path = "lib/limits.lua", is_own = true } },
       report.modules)
     assert.same({ LINE_LIMIT = { line = "line1.lua:3", is_set = true },

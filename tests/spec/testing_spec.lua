@@ -249,6 +249,26 @@ describe("iotops.testing", function()
     assert.same({}, line:errors())
   end)
 
+  it("lets a bad version be given back by itself, and what is named go on", function()
+    local text = [[
+      local iotops = require "iotops"
+      iotops.every(10, function() iotops.send("tick", %d) end, { name = "tick" })
+      iotops.on_telemetry("in", function() iotops.send("out", %s) end)
+    ]]
+    local line = world:run_text("line", text:format(1, "'good'"))
+    world:advance(6)
+    assert.is_true(line:reload(text:format(2, "nil + 1")))
+    world:expect_nothing "tick"
+    world:advance(4)
+    assert.equal(2, world:expect("tick").payload)
+    for _ = 1, 20 do world:publish("in", 1) end
+    assert.equal("good", world:expect("out").payload)
+    assert.equal(3, line.generation)
+    assert.equal("rolled back", line:counters().last_reload.outcome)
+    world:advance(10)
+    assert.equal(1, world:expect("tick").payload)
+  end)
+
   it("does not overwrite a file that is not the test's", function()
     local script = world:run "scripts/samples/sensor_alarm.lua"
     assert.has_error(function() script:reload "" end)

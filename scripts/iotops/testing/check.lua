@@ -168,8 +168,9 @@ end
 
 local function print_timers(timers)
   for _, timer in ipairs(timers) do
-    row("timer", "%s%s", timer.repeats and "every " or "after ",
-      timer.seconds and ("%g s"):format(timer.seconds) or "some time")
+    row("timer", "%s%s%s", timer.repeats and "every " or "after ",
+      timer.seconds and ("%g s"):format(timer.seconds) or "some time",
+      timer.name and (" (%s)"):format(timer.name) or "")
   end
 end
 
@@ -219,6 +220,9 @@ local function print_script(script)
       row("hand-off", "version %d%s%s", script.handoff.version,
         script.handoff.saves and ", saves" or "", script.handoff.restores and ", restores" or "")
     end
+    for _, counter in ipairs(script.counters) do
+      row(counter.kind, counter.name)
+    end
     print_needs(script)
     row("loading", "%.1f ms, %.0f KiB", script.load_ms, script.memory / 1024)
   end
@@ -228,7 +232,8 @@ local function print_script(script)
 end
 
 local LISTS = {
-  "endpoints", "timers", "modules", "sessions", "locks", "elections", "globals", "warnings",
+  "endpoints", "timers", "counters", "modules", "sessions", "locks", "elections", "globals",
+  "warnings",
 }
 
 local function print_json(scripts)
@@ -259,8 +264,7 @@ function check.report(scripts, options)
     script.warnings = {}
     find_globals(script)
     shorten(script)
-    for _, name in ipairs { "endpoints", "timers", "modules", "sessions", "globals", "locks",
-      "elections" } do
+    for _, name in ipairs(LISTS) do
       for _, entry in ipairs(script[name] or {}) do
         shorten(entry)
       end

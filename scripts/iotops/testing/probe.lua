@@ -6,6 +6,7 @@ local core = require "iotops.core"
 
 local seen = {
   env = {}, globals = {}, timers = {}, sessions = {}, locks = {}, elections = {},
+  counters = {},
   on_start = 0, on_stop = 0,
 }
 local declared = {} -- line of a declaration, by its table of options
@@ -54,8 +55,9 @@ function os.getenv(name)
 end
 
 for name, repeats in pairs { after = false, every = true } do
-  wrap(core, name, function(seconds)
+  wrap(core, name, function(seconds, _, options)
     seen.timers[#seen.timers + 1] = {
+      name = type(options) == "table" and type(options.name) == "string" and options.name or nil,
       seconds = type(seconds) == "number" and seconds or nil, repeats = repeats, line = where(),
     }
   end)
@@ -64,6 +66,12 @@ end
 for _, name in ipairs { "on_start", "on_stop" } do
   wrap(core, name, function()
     seen[name] = seen[name] + 1
+  end)
+end
+
+for _, name in ipairs { "counter", "gauge" } do
+  wrap(core, name, function(given)
+    seen.counters[#seen.counters + 1] = { name = tostring(given), kind = name, line = where() }
   end)
 end
 
