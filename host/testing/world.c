@@ -61,7 +61,10 @@ static void free_record(iotops_context *context, world_record *record) {
 static void keep(void *user, const iotops_log_record *record) {
   world *world = user;
   iotops_context *context = world->context;
-  if (context == NULL || world->record_count == WORLD_LOG_RECORDS)
+  size_t most = record->level >= IOTOPS_LOG_WARN
+                    ? (size_t)WORLD_LOG_RECORDS * 10
+                    : (size_t)WORLD_LOG_RECORDS;
+  if (context == NULL || world->record_count >= most)
     return;
   if (world->record_count == world->record_capacity) {
     size_t capacity = world->record_capacity * 2 + 64;

@@ -13,8 +13,9 @@
 #include "testing/memory_broker.h"
 
 enum {
-  WORLD_LOG_RECORDS = 10000, /* that are kept */
-  WORLD_RINGS = 200000       /* of one settling */
+  /* That are kept; of warnings and errors ten times as many. */
+  WORLD_LOG_RECORDS = 10000,
+  WORLD_RINGS = 200000 /* of one settling */
 };
 
 typedef struct world_variable {
