@@ -409,6 +409,11 @@ static int endpoint_stop(lua_State *L) {
 static int endpoint_gc(lua_State *L) {
   iotops_lua_endpoint *endpoint = lua_touserdata(L, 1);
   iotops_context *context = endpoint->state->context;
+  /* Nobody else's handler will have what waits; its callers learn of it. */
+  if (endpoint->envoy != NULL && endpoint->envoy->executor != NULL &&
+      iotops_mqtt_is_connected(endpoint->client))
+    iotops_command_executor_fail_waiting(endpoint->envoy->executor,
+                                         "the command is not served any more");
   if (endpoint->envoy != NULL)
     envoy_free(endpoint->envoy);
   endpoint->envoy = NULL;

@@ -363,6 +363,10 @@ static int observation_gc(lua_State *L) {
     return 0;
   *slot = NULL;
   iotops_task_cancel(self->context, &self->pump);
+  if (self->first != NULL)
+    iotops_log(self->context, IOTOPS_LOG_WARN, "script",
+               "key notifications were not handled: the script was stopped or "
+               "replaced before");
   detach(self);
   drop_queue(self);
   self->dead = true;

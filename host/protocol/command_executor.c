@@ -360,6 +360,18 @@ bool iotops_command_executor_succeed(iotops_command_executor *to,
   return true;
 }
 
+void iotops_command_executor_fail_waiting(iotops_command_executor *executor,
+                                          const char *message) {
+  iotops_error err;
+  iotops_error_set(&err, IOTOPS_EXECUTION_ERROR, "%s", message);
+  if (executor->waiting.count > 0)
+    iotops_log(executor->context, IOTOPS_LOG_ERROR, "executor",
+               "%s: %zu requests are not executed: %s", executor->name,
+               executor->waiting.count, message);
+  while (executor->waiting.first)
+    request_fail_waiting(executor->waiting.first, &err);
+}
+
 /* Requests that nobody will answer: acknowledged, so that none waits. */
 static void abandon(iotops_command_executor *executor) {
   iotops_error err;

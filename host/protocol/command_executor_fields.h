@@ -159,6 +159,9 @@ bool request_end_handling(iotops_request *request);
 /* Moves a request that waits to the end of those that wait for `to`. */
 void request_pass_on(iotops_request *request, iotops_command_executor *to);
 
+/* Answers a request that waits with an error. */
+void request_fail_waiting(iotops_request *request, const iotops_error *err);
+
 /* Gives free slots to waiting requests. */
 void executor_dispatch(iotops_task *task);
 

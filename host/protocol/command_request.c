@@ -355,6 +355,15 @@ void request_pass_on(iotops_request *request, iotops_command_executor *to) {
   executor_release(from);
 }
 
+void request_fail_waiting(iotops_request *request, const iotops_error *err) {
+  iotops_context *context = request->executor->context;
+  iotops_timer_stop(context, &request->timer);
+  request_move(request, NULL);
+  iotops_free(context, request->copy);
+  request->copy = NULL; /* the answer's place */
+  answer_entry_error(request, err);
+}
+
 bool iotops_request_again(iotops_request *request) {
   iotops_command_executor *executor = request->executor;
   if (!request->original || request->given_up || executor->freed ||

@@ -65,10 +65,11 @@ static size_t heir_of(const script_state *now, const bool *taken,
 
 /*
 ** What is held for endpoints that are not passed on, and what waits in them,
-** goes to those that follow them: the old state handles nothing any more.
+** goes to those that follow them.  Where none does, the old state handles what
+** it has, unless it is `over`.
 */
 static void bequeath(script_client *client, script_state *now,
-                     script_state *old, fates *of) {
+                     script_state *old, fates *of, bool over) {
   for (size_t i = 0; i < old->endpoint_count; i++) {
     iotops_message *message;
     iotops_ack ack;
@@ -76,6 +77,8 @@ static void bequeath(script_client *client, script_state *now,
       continue;
     size_t heir = heir_of(now, of->taken, old->endpoints[i]);
     unsigned mark = 0;
+    if (heir == SIZE_MAX && !over)
+      continue;
     if (heir != SIZE_MAX) {
       of->taken[heir] = true;
       mark = now->marks[heir];
@@ -156,8 +159,8 @@ static size_t exchange(const reload *reload, script_state *now,
       if (!of->passed_on[j])
         iotops_lua_endpoint_succeed(now->endpoints[i], old->endpoints[j]);
   }
-  if (old != NULL && reload->quiescing)
-    bequeath(&reload->script->client, now, old, of);
+  if (old != NULL)
+    bequeath(&reload->script->client, now, old, of, reload->quiescing);
   close_rest(old, of->passed_on);
   return opened;
 }

@@ -233,6 +233,42 @@ describe("what a script owns", function()
       assert.same({ "1 1", "2 2" }, place:noted("done"))
     end)
 
+    it("and that has not begun is answered when the next version has no such command", function()
+      start(handler "concurrency = 1", DRAIN)
+      listen()
+      ask(1)
+      place:await_notes("done", 1)
+      ask(2)
+      version("2", [[ iotops.on_telemetry("idle", function() end) ]])
+      for number = 1, 2 do assert.equal("500", (answer(number))) end
+      assert.same({ "1 1" }, place:noted("done"))
+    end)
+
+    it("begins again, or not at all, in a version that the state is handed to, too", function()
+      local function both(options)
+        return 'iotops.handoff { save = function() return {} end, restore = function() end }\n'
+          .. handler(options)
+      end
+      start(both "is_idempotent = true, concurrency = 1", { args = { "--handoff-timeout", "0.2" } })
+      listen()
+      ask(1)
+      place:await_notes("done", 1)
+      ask(2)
+      version("2", both "is_idempotent = true, concurrency = 1")
+      for number = 1, 2 do
+        assert.same({ "200", '{"version":2}' }, { answer(number) })
+      end
+      version("3", (both("concurrency = 1"):gsub("V == 1 and request.n == 1", "request.n == 3")))
+      ask(1) -- answered by what the second version has answered
+      assert.same({ "200", '{"version":2}' }, { answer(1) })
+      ask(3)
+      place:await_notes("done", 4)
+      ask(4)
+      version("4", both("concurrency = 2"))
+      assert.equal("500", (answer(3)))
+      assert.same({ "1 1", "2 1", "2 2", "3 3", "4 4" }, place:await_notes("done", 5))
+    end)
+
     it("begins again in the next version if the command is idempotent", function()
       start(handler "is_idempotent = true", DRAIN)
       listen()
@@ -286,6 +322,27 @@ describe("what a script owns", function()
     process.eventually("both are acknowledged", function()
       local _, acknowledged = place:acknowledgements("work")
       return #acknowledged == 2
+    end)
+  end)
+
+  it("hands telemetry that waits on, in order, to a version with other options", function()
+    start([[
+      iotops.on_telemetry("work", function(value)
+        note("V", value.n)
+        iotops.sleep(60)
+      end)
+    ]], DRAIN)
+    for n = 1, 3 do place:publish("work", ('{"n":%d}'):format(n)) end
+    place:await_notes("done", 1)
+    process.pass(0.1)
+    version("2", [[
+      iotops.on_telemetry("work", { concurrency = 2 }, function(value) note("V", value.n) end)
+    ]])
+    place:publish("work", '{"n":4}')
+    assert.same({ "1 1", "2 2", "2 3", "2 4" }, place:await_notes("done", 4))
+    process.eventually("all are acknowledged", function()
+      local _, acknowledged = place:acknowledgements("work")
+      return #acknowledged == 4
     end)
   end)
 

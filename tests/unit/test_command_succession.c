@@ -303,6 +303,27 @@ static void requests_that_wait_pass_to_the_successor(void **state) {
   assert_int_equal(old_side.executed, 1);
 }
 
+static void requests_that_wait_can_be_failed(void **state) {
+  (void)state;
+  iotops_command_executor_options options = options_of(&old_side);
+  options.concurrency = 1;
+  make(&old_side, &options);
+  for (unsigned i = 0; i < 3; i++)
+    ask(i);
+  iotops_command_executor_fail_waiting(old_side.executor, "gone");
+  iotops_command_executor_free(old_side.executor);
+  old_side.executor = NULL;
+  settle_down();
+  assert_int_equal(publish_count(), 2);
+  assert_status(0, "500");
+  assert_string_equal(property_of(published(1), "__stMsg"), "gone");
+  assert_string_equal(property_of(published(1), "__apErr"), "true");
+  answer_nth(STUB_PUBLISH, 0, 0);
+  answer_nth(STUB_PUBLISH, 1, 0);
+  iotops_request_fail(old_side.requests[0], NULL);
+  assert_string_equal(acks(), "1,2,3,"); /* the first: not answered */
+}
+
 static void another_command_does_not_succeed(void **state) {
   (void)state;
   iotops_command_executor_options options = options_of(&old_side);
@@ -362,6 +383,7 @@ int main(void) {
       TEST(a_successor_answers_duplicates_of_what_was_answered),
       TEST(a_successor_does_not_execute_what_is_in_hand),
       TEST(requests_that_wait_pass_to_the_successor),
+      TEST(requests_that_wait_can_be_failed),
       TEST(another_command_does_not_succeed),
       TEST(no_allocation_that_fails_leaves_anything),
   };

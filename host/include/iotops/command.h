@@ -240,6 +240,14 @@ IOTOPS_API bool iotops_command_executor_succeed(iotops_command_executor *to,
                                                 iotops_command_executor *from);
 
 /*
+** Answers the requests that wait for their turn with an execution error, and
+** `message` as its text, instead of executing them.
+*/
+IOTOPS_API void
+iotops_command_executor_fail_waiting(iotops_command_executor *executor,
+                                     const char *message);
+
+/*
 ** While paused no handler begins: requests wait as if all places were taken.
 ** Ends with the next turn of the loop after a call with false.
 */
