@@ -151,6 +151,13 @@ typedef struct iotops_lua_embedder {
   ** garbage, or iotops_lua_forget() said so.  The function may be NULL.
   */
   void (*forgot)(void *user);
+
+  /*
+  ** Whether the script may call a function that acts on the process, such as
+  ** "luv.spawn"; `refuse` raises when it may not.  NULL, both: it may.
+  */
+  bool (*allows)(void *user, const char *name);
+  int (*refuse)(lua_State *L, const char *name);
   void *user;
 } iotops_lua_embedder;
 

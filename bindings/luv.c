@@ -1,5 +1,6 @@
 #include "luv.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <uv.h>
 
@@ -218,8 +219,35 @@ static bool is_hosts(const char *name) {
   return false;
 }
 
+/* What acts on the process, or keeps it from what else it has to do. */
+static bool is_for_process(const char *name) {
+  static const char *const names[] = {
+      "spawn",       "kill",     "sleep",          "chdir",
+      "new_thread",  "new_work", "os_setenv",      "os_unsetenv",
+      "setuid",      "setgid",   "os_setpriority", "set_process_title",
+      "thread_join", NULL};
+  for (const char *const *at = names; *at != NULL; at++)
+    if (strcmp(*at, name) == 0)
+      return true;
+  return false;
+}
+
+static int refuse_for_process(lua_State *L) {
+  return state_of(L)->embedder.refuse(L, lua_tostring(L, lua_upvalueindex(1)));
+}
+
+/* The name, as the embedder knows it, of a function that it withholds. */
+static bool is_withheld(const iotops_lua *state, const char *name, char *full,
+                        size_t size) {
+  const iotops_lua_embedder *embedder = &state->embedder;
+  if (embedder->allows == NULL || !is_for_process(name))
+    return false;
+  snprintf(full, size, "luv.%s", name);
+  return !embedder->allows(embedder->user, full);
+}
+
 /* Wraps the functions of the table at the top, in place. */
-static void wrap_all(lua_State *L, const iotops_lua *state) {
+static void wrap_all(lua_State *L, const iotops_lua *state, bool is_module) {
   int table = lua_gettop(L);
   luaL_checkstack(L, 6, NULL);
   lua_pushnil(L);
@@ -232,8 +260,12 @@ static void wrap_all(lua_State *L, const iotops_lua *state) {
         lua_pop(L, 1);
         continue;
       }
+      char full[64];
       lua_pushvalue(L, -2);
-      if (hosts) {
+      if (is_module && is_withheld(state, name, full, sizeof full)) {
+        lua_pushstring(L, full);
+        lua_pushcclosure(L, refuse_for_process, 1);
+      } else if (hosts) {
         lua_pushvalue(L, -1);
         lua_pushcclosure(L, refuse, 1);
       } else {
@@ -255,7 +287,7 @@ static void wrap_methods(lua_State *L, const iotops_lua *state) {
         strncmp(lua_tostring(L, -2), "uv_", 3) == 0) {
       lua_getfield(L, -1, "__index");
       if (lua_istable(L, -1))
-        wrap_all(L, state);
+        wrap_all(L, state, false);
       lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -322,7 +354,7 @@ static int core_embed_luv(lua_State *L) {
   uv_unref((uv_handle_t *)&made->poll);
   state->luv = made;
   lua_pushvalue(L, 1);
-  wrap_all(L, state);
+  wrap_all(L, state, true);
   wrap_methods(L, state);
   iotops_task_late(state->context, &made->run);
   return 0;
@@ -377,6 +409,8 @@ static int core_watch_luv(lua_State *L) {
   }
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_getfield(L, -1, "luv");
+  if (lua_tocfunction(L, -1) == load_luv)
+    return 0; /* it is watched */
   lua_pushcclosure(L, load_luv, 1);
   lua_setfield(L, -2, "luv");
   return 0;

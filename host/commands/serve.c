@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands/command.h"
+#include "runtime/allow.h"
 #include "runtime/http.h"
 
 const char serve_options_help[] =
@@ -52,6 +53,13 @@ const char serve_options_help[] =
     "in the\n"
     "                           user's own folder, named by the client id); "
     "none: nowhere\n"
+    "  --allow LIST             what scripts may load besides iotops and their "
+    "own\n"
+    "                           folder: modules (lpeg), parts of Lua's "
+    "library\n"
+    "                           (io, debug, os.execute), \"default\" "
+    "(" ALLOW_DEFAULT "),\n"
+    "                           \"all\", \"none\"\n"
     "  --end-session            at the end, have the broker forget the "
     "session;\n"
     "                           without it the broker queues for the next "
@@ -156,6 +164,14 @@ int serve_option(const char *command, serve_options *options, int option,
       return command_usage_error(
           command, "--forgotten takes ack or keep, not \"%s\"", value);
     options->host.forgotten = value[0] == 'a' ? HELD_ACKNOWLEDGE : HELD_KEEP;
+    return COMMAND_DONE;
+  case SERVE_ALLOW:
+    if (!allow_is_list(value))
+      return command_usage_error(
+          command,
+          "--allow takes names, such as default,lpeg,os.execute, not \"%s\"",
+          value);
+    options->host.allow = value;
     return COMMAND_DONE;
   case SERVE_DRAIN:
     if (!seconds_or_none(value, &options->host.drain_ms))

@@ -37,6 +37,7 @@ enum {
   SERVE_HELD_AGE,
   SERVE_HELD_SHARE,
   SERVE_FORGOTTEN,
+  SERVE_ALLOW,
   SERVE_END_SESSION,
   SERVE_HTTP,
   SERVE_NO_TRACE_CONTEXT,
@@ -62,6 +63,7 @@ enum {
       {"held-age", required_argument, NULL, SERVE_HELD_AGE},                   \
       {"held-share", required_argument, NULL, SERVE_HELD_SHARE},               \
       {"forgotten", required_argument, NULL, SERVE_FORGOTTEN},                 \
+      {"allow", required_argument, NULL, SERVE_ALLOW},                         \
       {"http", required_argument, NULL, SERVE_HTTP},                           \
       {"end-session", no_argument, NULL, SERVE_END_SESSION},                   \
       {"control", required_argument, NULL, SERVE_CONTROL},                     \

@@ -118,6 +118,15 @@ static int set_metatable(lua_State *L) {
   return pass_on(L);
 }
 
+/* Who has the metatable of a userdata could give it a finalizer. */
+static int get_metatable(lua_State *L) {
+  if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
+    lua_pushliteral(L, "protected");
+    return 1;
+  }
+  return pass_on(L);
+}
+
 static int refuse_hook(lua_State *L) {
   return luaL_error(L, "debug.sethook is not available in the host, which "
                        "needs the hook itself");
@@ -191,6 +200,7 @@ typedef struct bounded {
 
 static const bounded all[] = {
     {LUA_GNAME, "setmetatable", set_metatable},
+    {LUA_GNAME, "getmetatable", get_metatable},
     {LUA_GNAME, "load", base_load},
     {LUA_GNAME, "loadfile", base_loadfile},
     {LUA_GNAME, "dofile", base_dofile},

@@ -60,6 +60,7 @@ typedef struct host_options {
   uint64_t held_age_ms;   /* of a message in hand; 0: as long as it likes */
   size_t held_share;      /* percent of the receive window; 0: all of it */
   held_policy forgotten;
+  const char *allow; /* borrowed; what scripts may load; NULL: the default */
   size_t coroutine_limit; /* also of spawned functions, and of timers */
   bool end_session;       /* at the end, instead of detaching from it */
   bool no_trace_context;  /* of messages is carried on */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "runtime/allow.h"
 #include "runtime/bounds.h"
 #include "runtime/host.h"
 #include "runtime/probation.h"
@@ -86,7 +87,8 @@ static void load_module_file(lua_State *L, script_state *state,
 
 static bool is_below(const char *path, const char *folder) {
   size_t size = strlen(folder);
-  return strncmp(path, folder, size) == 0 && path[size] == '/';
+  return strncmp(path, folder, size) == 0 && path[size] == '/' &&
+         strstr(path + size, "/../") == NULL;
 }
 
 /*
@@ -165,7 +167,11 @@ static int search_file(lua_State *L) {
   const char *path = lua_tostring(L, -1);
   if (is_below(path, state->script->folder)) {
     load_module_file(L, state, path);
-  } else if (luaL_loadfilex(L, path, "t") != LUA_OK) {
+    lua_insert(L, -2);
+    return 2;
+  }
+  allow_check_module(L, state->script->host->options.allow, name, path);
+  if (luaL_loadfilex(L, path, "t") != LUA_OK) {
     return lua_error(L);
   }
   lua_insert(L, -2);
@@ -338,6 +344,11 @@ static void too_many(void *user, lua_State *L, const char *what) {
                what);
 }
 
+static bool allows(void *user, const char *name) {
+  const script_state *state = user;
+  return allow_has(state->script->host->options.allow, name);
+}
+
 static void forgot(void *user) {
   const script_state *state = user;
   state->script->client.counters.forgotten++;
@@ -383,6 +394,8 @@ static int furnish(lua_State *L) {
       .coroutine_limit = script->host->options.coroutine_limit,
       .too_many = too_many,
       .forgot = forgot,
+      .allows = allows,
+      .refuse = allow_refuse,
       .user = state,
   };
   iotops_lua_embed(L, &embedder);
@@ -391,6 +404,7 @@ static int furnish(lua_State *L) {
   state->turn.memory_limit = script->host->options.memory_limit;
   luaL_openlibs(L);
   bounds_open(L, &state->turn);
+  allow_open(L, script->host->options.allow);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "searchers");
   lua_pushlightuserdata(L, state);
@@ -400,10 +414,13 @@ static int furnish(lua_State *L) {
   lua_getglobal(L, "os");
   lua_pushcfunction(L, refuse_exit);
   lua_setfield(L, -2, "exit");
-  /* Before the script can keep Lua's own coroutine.wrap and the like. */
+  /* Before the script can keep Lua's own coroutine.wrap, luv and the like. */
   lua_getglobal(L, "require");
   lua_pushliteral(L, "iotops.core");
-  lua_call(L, 1, 0);
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "watch_luv");
+  lua_call(L, 0, 0);
+  lua_pop(L, 1);
   const host_options *options = &script->host->options;
   if (options->furnished != NULL)
     options->furnished(options->furnished_user, L);

@@ -119,7 +119,11 @@ function print(...)
   end
   io.stderr:write(table.concat(texts, "\t"), "\n")
 end
-io.output(io.stderr)
+if rawget(io, "output") then
+  io.output(io.stderr)
+else -- it is not allowed
+  function io.write(...) return io.stderr:write(...) end -- luacheck: ignore
+end
 
 -- -------------------------------------------------------------- globals --
 

@@ -1,0 +1,266 @@
+#include "runtime/allow.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+/* ----------------------------------------------------------------- list -- */
+
+/* The next name of a list, and its size; NULL at the end. */
+static const char *next_name(const char **list, size_t *size) {
+  const char *name = *list;
+  if (name == NULL)
+    return NULL;
+  *size = strcspn(name, ",");
+  *list = name[*size] == ',' ? name + *size + 1 : NULL;
+  return name;
+}
+
+static bool is_name(const char *name, size_t size, const char *wanted) {
+  return strlen(wanted) == size && memcmp(name, wanted, size) == 0;
+}
+
+bool allow_is_list(const char *list) {
+  const char *name;
+  size_t size = 0;
+  while ((name = next_name(&list, &size)) != NULL) {
+    if (size == 0 || strspn(name, "abcdefghijklmnopqrstuvwxyz"
+                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789_-.") < size)
+      return false;
+  }
+  return true;
+}
+
+static bool has_exactly(const char *list, const char *wanted) {
+  const char *name;
+  size_t size = 0;
+  if (list == NULL)
+    list = ALLOW_DEFAULT;
+  while ((name = next_name(&list, &size)) != NULL)
+    if (is_name(name, size, wanted) || is_name(name, size, "all") ||
+        (is_name(name, size, "default") && has_exactly(NULL, wanted)))
+      return true;
+  return false;
+}
+
+/* Libraries of which a part is named by itself. */
+static bool is_in_parts(const char *name, size_t size) {
+  return is_name(name, size, "luv") || is_name(name, size, "io") ||
+         is_name(name, size, "os") || is_name(name, size, "package");
+}
+
+bool allow_has(const char *list, const char *name) {
+  char root[128];
+  size_t size = strcspn(name, ".");
+  if (has_exactly(list, name))
+    return true;
+  if (name[size] == '\0' || size >= sizeof root || is_in_parts(name, size))
+    return false;
+  memcpy(root, name, size);
+  root[size] = '\0';
+  return has_exactly(list, root);
+}
+
+int allow_refuse(lua_State *L, const char *name) {
+  return luaL_error(L,
+                    "%s is not allowed to scripts here; the host would allow "
+                    "it with --allow default,%s",
+                    name, name);
+}
+
+/* ------------------------------------------------------------ libraries -- */
+
+typedef struct withheld {
+  const char *library, *name, *grant; /* grant NULL: by its own name */
+} withheld;
+
+static const withheld all[] = {
+    {"io", "open", "io"},
+    {"io", "lines", "io"},
+    {"io", "input", "io"},
+    {"io", "output", "io"},
+    {"io", "read", "io"},
+    {"io", "tmpfile", "io"},
+    {"io", "popen", NULL},
+    {"os", "remove", "io"},
+    {"os", "rename", "io"},
+    {"os", "tmpname", "io"},
+    {"os", "execute", NULL},
+    {"os", "getenv", NULL},
+    {"os", "setlocale", NULL},
+    {LUA_GNAME, "dofile", "io"},
+    {LUA_GNAME, "loadfile", "io"},
+    {"package", "loadlib", NULL},
+    {"debug", "debug", "debug"},
+    {"debug", "gethook", "debug"},
+    {"debug", "getlocal", "debug"},
+    {"debug", "getmetatable", "debug"},
+    {"debug", "getregistry", "debug"},
+    {"debug", "getupvalue", "debug"},
+    {"debug", "getuservalue", "debug"},
+    {"debug", "setcstacklimit", "debug"},
+    {"debug", "setlocal", "debug"},
+    {"debug", "setmetatable", "debug"},
+    {"debug", "setupvalue", "debug"},
+    {"debug", "setuservalue", "debug"},
+    {"debug", "upvalueid", "debug"},
+    {"debug", "upvaluejoin", "debug"},
+};
+
+static bool is_granted(const char *list, const withheld *part) {
+  char name[64];
+  size_t size = strlen(part->library);
+  memcpy(name, part->library, size);
+  name[size] = '.';
+  strcpy(name + size + 1, part->name);
+  return (part->grant != NULL && has_exactly(list, part->grant)) ||
+         has_exactly(list, name);
+}
+
+/* Upvalue: what it stands in for. */
+static int refused(lua_State *L) {
+  return allow_refuse(L, lua_tostring(L, lua_upvalueindex(1)));
+}
+
+/* __index of a library: a function that says why there is none.  Upvalues: the
+** library's name, the list. */
+static int refusing(lua_State *L) {
+  const char *library = lua_tostring(L, lua_upvalueindex(1));
+  const char *list = lua_touserdata(L, lua_upvalueindex(2));
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return 0;
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    if (strcmp(all[i].library, library) != 0 ||
+        strcmp(all[i].name, lua_tostring(L, 2)) != 0 ||
+        is_granted(list, &all[i]))
+      continue;
+    lua_pushfstring(L, "%s.%s", library, all[i].name);
+    lua_pushcclosure(L, refused, 1);
+    return 1;
+  }
+  return 0;
+}
+
+/* Globals are looked up too often for an __index: these stand in themselves. */
+static void push_stand_in(lua_State *L, const withheld *part) {
+  if (strcmp(part->library, LUA_GNAME) == 0) {
+    lua_pushstring(L, part->grant);
+    lua_pushcclosure(L, refused, 1);
+  } else {
+    lua_pushnil(L);
+  }
+}
+
+/*
+** debug.getinfo, which does not give functions of ours away: called out of
+** their place they could do anything.  Upvalue: Lua's own.
+*/
+static int get_info(lua_State *L) {
+  lua_tocfunction(L, lua_upvalueindex(1))(L);
+  if (!lua_istable(L, -1))
+    return 1;
+  lua_getfield(L, -1, "func");
+  bool hidden = lua_iscfunction(L, -1);
+  lua_pop(L, 1);
+  if (hidden) {
+    lua_pushnil(L);
+    lua_setfield(L, -2, "func");
+  }
+  return 1;
+}
+
+static void open_library(lua_State *L, const char *list, const char *library) {
+  bool complete = true;
+  lua_getglobal(L, library);
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    if (strcmp(all[i].library, library) != 0 || is_granted(list, &all[i]))
+      continue;
+    push_stand_in(L, &all[i]);
+    lua_setfield(L, -2, all[i].name);
+    complete = false;
+  }
+  if (!complete && strcmp(library, LUA_GNAME) != 0) {
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, library);
+    lua_pushlightuserdata(L, (void *)list);
+    lua_pushcclosure(L, refusing, 2);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+  }
+  lua_pop(L, 1);
+}
+
+/* -------------------------------------------------------------- modules -- */
+
+void allow_check_module(lua_State *L, const char *list, const char *module,
+                        const char *path) {
+  char root[128];
+  size_t size = strcspn(module, ".");
+  if (allow_has(list, module))
+    return;
+  if (size < sizeof root) { /* parts come with the whole */
+    memcpy(root, module, size);
+    root[size] = '\0';
+    if (allow_has(list, root))
+      return;
+    module = root;
+  }
+  luaL_error(L,
+             "module '%s' (%s) is not allowed to scripts here; the host would "
+             "allow it with --allow default,%s",
+             module, path, module);
+}
+
+/*
+** Stands in for a searcher of C modules.  Upvalues: the searcher, the list,
+** whether it looks for the library of the name's first part.
+*/
+static int search_c(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  const char *list = lua_touserdata(L, lua_upvalueindex(2));
+  lua_settop(L, 1);
+  if (lua_toboolean(L, lua_upvalueindex(3)))
+    lua_pushlstring(L, name, strcspn(name, "."));
+  else
+    lua_pushvalue(L, 1);
+  lua_getglobal(L, "package");
+  lua_getfield(L, 3, "searchpath");
+  lua_pushvalue(L, 2);
+  lua_getfield(L, 3, "cpath");
+  lua_call(L, 2, 1);
+  if (lua_isstring(L, -1))
+    allow_check_module(L, list, name, lua_tostring(L, -1));
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+void allow_open(lua_State *L, const char *list) {
+  static const char *const libraries[] = {"io", "os", LUA_GNAME, "package",
+                                          "debug"};
+  if (list == NULL)
+    list = ALLOW_DEFAULT;
+  if (has_exactly(list, "all"))
+    return;
+  if (!has_exactly(list, "debug")) {
+    lua_getglobal(L, "debug");
+    lua_getfield(L, -1, "getinfo");
+    lua_pushcclosure(L, get_info, 1);
+    lua_setfield(L, -2, "getinfo");
+    lua_pop(L, 1);
+  }
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "searchers");
+  for (int i = 3; i <= 4; i++) {
+    lua_rawgeti(L, -1, i);
+    lua_pushlightuserdata(L, (void *)list);
+    lua_pushboolean(L, i == 4);
+    lua_pushcclosure(L, search_c, 3);
+    lua_rawseti(L, -2, i);
+  }
+  lua_pop(L, 2);
+  for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++)
+    open_library(L, list, libraries[i]);
+}
