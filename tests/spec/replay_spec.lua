@@ -147,4 +147,44 @@ describe("iotops replay", function()
     assert.equal(2, run(folder .. "/nowhere.jsonl", folder .. "/line1.lua"))
     assert.equal(0, run "--help")
   end)
+
+  it("compares with what a running script has been seen to do, by `iotops record`", function()
+    local place = hosting.place()
+    local text = [[
+local iotops = require "iotops"
+iotops.on_telemetry("sensors/{sensorId}/temperature", function(reading, message)
+  iotops.send("doubled/{sensorId}", { celsius = reading.celsius * 2 }, { tokens = message.tokens })
+end)
+iotops.on_command("line/reset", function() return { done = true } end)
+]]
+    local path = place:script("line1", text)
+    local host = place:run({ path }, { args = { "--control", place.folder .. "/control" } })
+    local recorder = process.start { hosting.program, "record", "--script", "line1",
+      "--socket", place.folder .. "/control", "--output", place.folder .. "/day.jsonl" }
+    -- It has begun once a message is written down.
+    process.eventually("the recorder writes", function()
+      place:publish("sensors/warm/temperature", '{"celsius": 1}')
+      return #place:noted "day.jsonl" > 0
+    end)
+    place:tool { "send", "sensors/a/temperature", '{"celsius": 21}' }
+    place:tool { "invoke", "line/reset", "{}" }
+    process.eventually("the answer is written down", function()
+      return table.concat(place:noted "day.jsonl"):find "done"
+    end)
+    recorder:signal_with "sigint"
+    assert.equal(0, recorder:wait(), recorder:text())
+    hosting.stop(host)
+    local function replay_it()
+      return process.run { hosting.program, "replay", "--compare", "--client-id",
+        place.client_id, place.folder .. "/day.jsonl", path }
+    end
+    local ended = replay_it()
+    assert.equal(0, ended.code, ended:text() .. table.concat(place:noted "day.jsonl", "\n"))
+    assert.match("0 differences", ended:text(), 1, true)
+    place:script("line1", (text:gsub("%* 2", "* 3")))
+    ended = replay_it()
+    assert.equal(1, ended.code, ended:text())
+    assert.match("~ doubled/a { celsius = 63 }: was { celsius = 42 }", ended:text(), 1, true)
+    place:close()
+  end)
 end)
