@@ -5,9 +5,9 @@
 
 #include "coroutine.h"
 #include "gate.h"
+#include "hold.h"
 #include "log_print.h"
 #include "luv.h"
-#include "hold.h"
 #include "metric.h"
 #include "session.h"
 #include "timer.h"
