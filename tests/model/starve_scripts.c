@@ -181,7 +181,15 @@ static void write_script(farm *farm, int version) {
       "iotops.on_command(\"line/ask\", function(request)\n"
       "  return { n = request.n, version = limits.low, list = limits.list }\n"
       "end)\n"
-      "iotops.on_start(function() limits.started = true end)\n";
+      "iotops.on_start(function() limits.started = true end)\n"
+      "local kept = { sum = 0, list = { 1, { 2 } } }\n"
+      "iotops.handoff {\n"
+      "  save = function() return kept end,\n"
+      "  restore = function(data)\n"
+      "    assert(data.list[2][1] == 2)\n"
+      "    kept = data\n"
+      "  end,\n"
+      "}\n";
   FILE *file = fopen(farm->path, "w");
 
   CHECK(file != NULL);
