@@ -8,6 +8,7 @@
 #include "runtime/commit.h"
 #include "runtime/handoff.h"
 #include "runtime/host.h"
+#include "runtime/manifest.h"
 #include "runtime/probation.h"
 
 /* One grant that is waited for; outlives its reload when that is given up. */
@@ -269,39 +270,6 @@ static void timed_out(iotops_timer *timer) {
 
 /* ---------------------------------------------------------------- stage -- */
 
-/* The script that answers the command already, or is about to; or NULL. */
-static const script *answers(const script *except, const char *filter) {
-  for (const script *at = except->host->scripts; at != NULL; at = at->next) {
-    const script_state *states[] = {
-        at->current, at->reload != NULL ? at->reload->staged : NULL};
-    for (size_t k = 0; k < 2 && at != except; k++)
-      for (size_t i = 0; states[k] != NULL && i < states[k]->endpoint_count;
-           i++)
-        if (iotops_lua_endpoint_is_command(states[k]->endpoints[i]) &&
-            strcmp(iotops_lua_endpoint_filter(states[k]->endpoints[i]),
-                   filter) == 0)
-          return at;
-  }
-  return NULL;
-}
-
-/* No two scripts may answer the same requests; a group shares them. */
-static int check_commands(const script_state *staged, iotops_error *err) {
-  for (size_t i = 0; i < staged->endpoint_count; i++) {
-    const char *filter = iotops_lua_endpoint_filter(staged->endpoints[i]);
-    if (!iotops_lua_endpoint_is_command(staged->endpoints[i]) ||
-        strncmp(filter, "$share/", 7) == 0)
-      continue;
-    const script *other = answers(staged->script, filter);
-    if (other != NULL)
-      return iotops_error_set(err, IOTOPS_INVALID_CONFIGURATION,
-                              "the script %s answers the command %s already; "
-                              "give both a service_group_id, or remove one",
-                              other->name, filter);
-  }
-  return 0;
-}
-
 /* Takes the staged generation on its way.  -1: that was logged, it is gone. */
 static int advance(script *script, script_state *staged, uint64_t began_ns,
                    const char *back, bool by_hand, iotops_error *err) {
@@ -330,7 +298,7 @@ static int advance(script *script, script_state *staged, uint64_t began_ns,
   snprintf(reload->why, sizeof reload->why, "%s", back != NULL ? back : "");
   script->reload = reload;
   /* With nothing to protect there is nothing to wait for. */
-  if (check_commands(staged, &reload->error) != 0 ||
+  if (manifest_check(staged, &reload->error) != 0 ||
       (script->current != NULL && await_grants(reload) != 0)) {
     *err = reload->error;
     reload_fail(reload, NULL);
@@ -349,6 +317,7 @@ void reload_begin(script *script) {
   source tried = {.context = script->host->context};
   uint64_t began_ns = uv_hrtime();
   reload_cancel(script);
+  manifest_forget(script);
   script_state *staged =
       state_load(script, script->generation + 1, &tried, &err);
   if (staged != NULL) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "runtime/host.h"
+#include "runtime/manifest.h"
 #include "runtime/reload.h"
 
 static char *copy(iotops_context *context, const char *text, size_t size) {
@@ -53,6 +54,8 @@ static bool is_news(script *script, script_look look) {
   else if (script->refused.count > 0) {
     if (look == SCRIPT_LOOK_ASKED ||
         (look == SCRIPT_LOOK_FORCED && !script->rolled_back))
+      return true;
+    if (manifest_is_free(script))
       return true;
     known = &script->refused;
   }
@@ -184,6 +187,7 @@ void script_free(script *script) {
   iotops_free(context, script->name);
   iotops_free(context, script->path);
   iotops_free(context, script->folder);
+  iotops_free(context, script->awaited_command);
   iotops_free(context, script);
 }
 

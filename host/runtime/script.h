@@ -42,6 +42,7 @@ struct script {
   uint64_t reload_serial; /* number of the last reload that was tried */
   size_t ungranted;       /* subscriptions that it serves without so far */
   source refused;         /* what could not be loaded; count 0: nothing */
+  char *awaited_command;  /* owned; that another answers; NULL: none */
   bool rolled_back;       /* `refused` is what was replaced by an older one */
   reload_report last_reload;
   probation probation;

@@ -169,7 +169,7 @@ describe("the probation of a new version", function()
     hosting.stop(host)
   end)
 
-  it("is not for two scripts that answer one command: the second is refused", function()
+  it("is not for a script whose command another answers: it waits until it is free", function()
     place = hosting.place()
     local function answering(rest)
       return ([[
@@ -183,8 +183,19 @@ describe("the probation of a new version", function()
     local record = hosting.record(host, "the script first answers the command fans/+/stop already")
     assert.equal("second", record.script)
     assert.equal("error", record.level)
-    place:script("second", answering '{ service_group_id = "fans" },')
-    hosting.record(host, "subscribed: ", 2)
+    -- The first gives it up: now the second has it.
+    place:script("first", (answering():gsub("fans", "pumps")))
+    hosting.record(host, "reloaded")
+    local function loaded(name)
+      process.eventually(name .. " is loaded", function()
+        for _, each in ipairs(hosting.records(host)) do
+          if each.script == name and each.message == "loaded: 1 endpoint" then return true end
+        end
+      end)
+    end
+    loaded "second"
+    place:script("third", answering '{ service_group_id = "fans" },')
+    loaded "third"
     hosting.stop(host)
   end)
 end)
