@@ -447,10 +447,14 @@ describe("the state store", function()
     until_seen(deleted, 1)
     assert.same({ "SET", "missed" }, { seen[#seen].operation, seen[#seen].value })
     assert.equal("DELETE", deleted[1].operation)
-    local count = #seen
+    -- What the broker had kept and what the key is read as may both say "missed".
     store:set(key, "after")
-    until_seen(seen, count + 1)
-    assert.equal("after", seen[#seen].value)
+    local told = {}
+    repeat
+      until_seen(seen, #told + 1)
+      told[#told + 1] = seen[#told + 1].value
+    until told[#told] == "after"
+    for index = 1, #told - 1 do assert.equal("missed", told[index]) end
     assert.is_true(observation:unobserve())
     third:exit()
     way.close()
