@@ -246,6 +246,8 @@ static void changed(void *user, bool event) {
   host *host = user;
   if (host->phase == HOST_SERVING)
     look_around(host, event ? SCRIPT_LOOK_CONTENT : SCRIPT_LOOK_STAMPS);
+  if (host->phase == HOST_SERVING)
+    mounted_look(host);
 }
 
 static void watch_targets(host *host) {
@@ -529,6 +531,7 @@ static int start(host *host, iotops_error *err) {
                             "the event loop takes no signals");
   /* Watched before they are read, so that no change falls in between. */
   watch_targets(host);
+  mounted_begin(host);
   host_watch_over(host);
   host->phase = HOST_SERVING;
   look_around(host, SCRIPT_LOOK_CONTENT);

@@ -20,6 +20,7 @@
 #include "runtime/log_ring.h"
 #include "runtime/logger.h"
 #include "runtime/modules.h"
+#include "runtime/mounted.h"
 #include "runtime/script.h"
 
 enum {
@@ -140,6 +141,7 @@ struct host {
   size_t target_count;
   script *scripts; /* owned */
   struct watch *watch;
+  mounted mounted; /* the connection's configuration, if it is */
   struct signals *signals;
   struct pulse *pulse;
   struct operator_desk *operator; /* NULL: none */

@@ -295,6 +295,7 @@ static void destroy(iotops_session *session) {
   packet_scratch_free(&session->scratch);
   engine_free(session->engine);
   session_config_free(&session->config);
+  iotops_settings_free(session->renewed);
   iotops_free(context, session);
 }
 
@@ -313,6 +314,21 @@ void iotops_session_free(iotops_session *session) {
   outbox_end_all(&session->outbox);
   /* Completions come later, and code of ours may be on the stack. */
   session_report_later(session);
+}
+
+int iotops_session_reconfigure(iotops_session *session,
+                               const iotops_settings *settings,
+                               iotops_error *err) {
+  iotops_settings *renewed;
+
+  if (iotops_settings_check(settings, err) != 0)
+    return -1;
+  renewed = iotops_settings_copy(settings);
+  if (!renewed)
+    return iotops_error_memory(err);
+  iotops_settings_free(session->renewed);
+  session->renewed = renewed;
+  return 0;
 }
 
 iotops_mqtt_client *iotops_session_client(iotops_session *session) {

@@ -44,9 +44,18 @@ static void fail_later(iotops_session *session, const iotops_error *err) {
   session_report_later(session);
 }
 
+static void renew_config(iotops_session *session) {
+  if (!session->renewed)
+    return;
+  session_config_renew(&session->config, session->renewed);
+  iotops_settings_free(session->renewed);
+  session->renewed = NULL;
+}
+
 void session_connect(iotops_session *session) {
   iotops_error err;
 
+  renew_config(session);
   session->stream_events = (iotops_stream_events){
       .opened = session_opened,
       .readable = session_readable,

@@ -28,6 +28,38 @@ static int collect_properties(session_config *config, iotops_context *context,
   return 0;
 }
 
+/* What concerns a connection alone. */
+static void read_connection(session_config *config) {
+  const iotops_settings *settings = config->settings;
+
+  config->keep_alive_s =
+      (uint16_t)settings_number(settings, SETTING_KEEP_ALIVE);
+  config->session_expiry_s =
+      (uint32_t)settings_number(settings, SETTING_SESSION_EXPIRY);
+  config->receive_max =
+      (uint16_t)settings_number(settings, SETTING_RECEIVE_MAX);
+  config->ping_timeout_ms = settings_ping_timeout_s(settings) * 1000;
+}
+
+void session_config_renew(session_config *config, iotops_settings *settings) {
+  static const setting_id renewed[] = {
+      SETTING_HOSTNAME,       SETTING_TCP_PORT,     SETTING_USE_TLS,
+      SETTING_CA_FILE,        SETTING_CA_DIRECTORY, SETTING_KEEP_ALIVE,
+      SETTING_SESSION_EXPIRY, SETTING_RECEIVE_MAX};
+
+  for (size_t i = 0; i < sizeof renewed / sizeof *renewed; i++) {
+    setting_value *own = &config->settings->values[renewed[i]];
+    setting_value *other = &settings->values[renewed[i]], old = *own;
+
+    *own = *other;
+    *other = old;
+  }
+  read_connection(config);
+  /* The queue of acknowledgements has room for so many. */
+  if (config->receive_max > config->max_unacked)
+    config->receive_max = config->max_unacked;
+}
+
 int session_config_init(session_config *config, iotops_context *context,
                         const iotops_settings *given, iotops_error *err) {
   iotops_settings *settings;
@@ -39,12 +71,7 @@ int session_config_init(session_config *config, iotops_context *context,
   config->version = 5;
   config->client_id = settings_string(settings, SETTING_CLIENT_ID);
   config->clean_start = settings_bool(settings, SETTING_CLEAN_START);
-  config->keep_alive_s =
-      (uint16_t)settings_number(settings, SETTING_KEEP_ALIVE);
-  config->session_expiry_s =
-      (uint32_t)settings_number(settings, SETTING_SESSION_EXPIRY);
-  config->receive_max =
-      (uint16_t)settings_number(settings, SETTING_RECEIVE_MAX);
+  read_connection(config);
   config->max_unacked =
       (uint16_t)settings_number(settings, SETTING_MAX_UNACKED);
   if (config->max_unacked < config->receive_max)
@@ -53,7 +80,6 @@ int session_config_init(session_config *config, iotops_context *context,
       (uint32_t)settings_number(settings, SETTING_RECEIVE_PACKET_SIZE_MAX);
   config->connection_timeout_ms =
       settings_number(settings, SETTING_CONNECTION_TIMEOUT) * 1000;
-  config->ping_timeout_ms = settings_ping_timeout_s(settings) * 1000;
   config->queue_qos0 =
       (size_t)settings_number(settings, SETTING_PUBLISH_QUEUE_QOS0);
   config->queue_qos1 =

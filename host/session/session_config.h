@@ -1,8 +1,8 @@
 /*
 ** session_config.h -- the settings of a session as it uses them.
 **
-** Read once, when the session is made, from settings that were checked as a
-** whole before.
+** Read when the session is made, from settings that were checked as a whole
+** before; what concerns the connection may change between two connections.
 */
 #ifndef IOTOPS_SESSION_SESSION_CONFIG_H
 #define IOTOPS_SESSION_SESSION_CONFIG_H
@@ -36,6 +36,11 @@ typedef struct session_config {
 /* Copies and reads `settings`.  Fails with invalid state. */
 int session_config_init(session_config *config, iotops_context *context,
                         const iotops_settings *settings, iotops_error *err);
+/*
+** Takes over of `settings`, in exchange, what may change between two
+** connections (iotops_session_reconfigure()).
+*/
+void session_config_renew(session_config *config, iotops_settings *settings);
 void session_config_free(session_config *config);
 
 #endif

@@ -49,6 +49,7 @@ struct iotops_session {
   iotops_mqtt_client client; /* first: the client is the session */
   iotops_context *context;   /* borrowed */
   session_config config;     /* owns a copy of the settings */
+  iotops_settings *renewed;  /* owned; for the next attempt, or NULL */
   iotops_transport transport;
   iotops_session_options options;
   iotops_session_state state;

@@ -118,6 +118,17 @@ IOTOPS_API int iotops_session_new(iotops_context *context,
 */
 IOTOPS_API void iotops_session_free(iotops_session *session);
 
+/*
+** From the next attempt to connect on, the broker is looked for and spoken to
+** as these settings say: hostname, tcp_port, use_tls, ca_file, ca_directory,
+** keep_alive, session_expiry and receive_max.  All others stay as they are.
+** Checks the settings as a whole, and leaves all as it was when that fails;
+** copies them.
+*/
+IOTOPS_API int iotops_session_reconfigure(iotops_session *session,
+                                          const iotops_settings *settings,
+                                          iotops_error *err);
+
 /* The session as the protocol layer sees it; lives as long as the session. */
 IOTOPS_API iotops_mqtt_client *iotops_session_client(iotops_session *session);
 
