@@ -92,8 +92,9 @@ describe("iotops.testing", function()
         iotops.send("out", ok and answer or answer.kind)
       end)
     ]])
-    world:on_command("pumps/p1/start", function(value, request)
+    world:on_command("pumps/{executorId}/start", function(value, request)
       assert.equal("host", request.invoker_id)
+      assert.equal("p1", request.tokens.executorId)
       if value.litres > 10 then error "no more" end
       return { running = true }
     end)
@@ -193,6 +194,25 @@ describe("iotops.testing", function()
     end
     assert.same({ "1 false", "1 true", "2 false" }, got)
     assert.is_true(world:acknowledged(first) and world:acknowledged(second))
+    assert.same({}, line:errors())
+  end)
+
+  it("stops scripts as a signal does", function()
+    local line = world:run_text("line", [[
+      local iotops = require "iotops"
+      iotops.on_telemetry("in", function(value) iotops.sleep(1); iotops.send("out", value) end)
+      iotops.every(1, function() iotops.send("tick", 1) end)
+      iotops.on_stop(function(reason) iotops.send("bye", reason) end)
+    ]])
+    local begun = world:publish("in", 1)
+    world:stop()
+    assert.equal("stop", world:expect("bye").payload)
+    local late = world:publish("in", 2)
+    world:advance(10)
+    assert.equal(1, world:expect("out").payload)
+    world:expect_nothing "#"
+    assert.is_true(world:acknowledged(begun))
+    assert.is_false(world:acknowledged(late))
     assert.same({}, line:errors())
   end)
 

@@ -273,6 +273,14 @@ function World:now()
   return self.core:now() / 1000
 end
 
+--- Stops a host's scripts as SIGTERM does: on_stop functions run, calls in hand
+--- end, messages stay with the broker.
+---@param client_id? string "host" unless given
+function World:stop(client_id)
+  self.core:stop(client_id or HOST)
+  self:settle()
+end
+
 -- ----------------------------------------------------------- connection --
 
 --- What scripts have subscribed to: topic filters, in order.

@@ -66,9 +66,12 @@ function doing.invoke(topic, value, options)
   return answer, told
 end
 
---- Requests for a command are the test's to answer.
+--- Requests for a command are the test's to answer, whichever executor they name.
 function doing.serve(pattern, rule, options)
-  iotops.on_command(pattern, with_serializer(options), function(value, request)
+  options = with_serializer(options)
+  options.tokens = options.tokens or {}
+  options.tokens.executorId = options.tokens.executorId or iotops.any
+  iotops.on_command(pattern, options, function(value, request)
     last = last + 1
     local entry = { number = last, rule = rule, answered = iotops.event() }
     entry.value, entry.request = value, plain(request)
