@@ -182,6 +182,23 @@ describe("a script under plain Lua", function()
     assert.match("false.*lua%-luv", running:text())
   end)
 
+  it("may name its timers and count as it does in the host", function()
+    local ended = run [[
+      local parts = iotops.counter("parts_total", "parts made")
+      iotops.every(0.01, function() parts:add(2) end, { name = "work" })
+      iotops.after(0.1, function()
+        iotops.gauge("heat"):set(-1.5)
+        local same = parts == iotops.counter("parts_total")
+        print(same and parts:get() > 0, iotops.gauge("heat"):get())
+        iotops.stop()
+      end, { name = "end" })
+      print(pcall(iotops.after, 1, print, { name = "end" }))
+      iotops.run()
+    ]]
+    assert.equal(0, ended.code, ended:text())
+    assert.match("there is a timer with the name 'end' already.*true%\t%-1.5", ended:text())
+  end)
+
   it("ends cleanly with everything under way", function()
     local ended = run [[
       local uv = require "luv"
