@@ -224,6 +224,38 @@ describe("handing the state of a script over", function()
     hosting.stop(host)
   end)
 
+  it("gives a request that it cuts to the new version, if that may run twice", function()
+    place = hosting.place()
+    local function text(version)
+      return NOTES .. ([[
+        local asked = 0
+        iotops.handoff { save = function() return asked end, restore = function(n) asked = n end }
+        local function answer()
+          asked = asked + 1
+          note("asked", asked, "%s")
+          if "%s" == "a" then iotops.sleep(60) end
+          return { by = "%s" }
+        end
+        iotops.on_command("twice", { is_idempotent = true }, answer)
+        iotops.on_command("once", answer)
+      ]]):format(version, version, version)
+    end
+    local script = place:script("work", text "a")
+    local host = place:run({ script }, { args = { "--handoff-timeout", "0.2" } })
+    local env = place.broker:environment "asking"
+    local twice = process.start({ hosting.program, "invoke", "twice", "null" }, { env = env })
+    place:await_notes("done", 1)
+    local once = process.start({ hosting.program, "invoke", "once", "null" }, { env = env })
+    place:await_notes("done", 2)
+    place:script("work", text "b")
+    host:signal_with("sighup")
+    assert.equal(0, (twice:wait(10)), twice:text())
+    assert.truthy(twice:text():find('"by":"b"', 1, true), twice:text())
+    assert.is_true(once:wait(10) ~= 0)
+    assert.same({ "asked 1 a", "asked 2 a", "asked 3 b" }, place:noted("done"))
+    hosting.stop(host)
+  end)
+
   it("does not wait for loops that sleep", function()
     place = hosting.place()
     local function text(version)
