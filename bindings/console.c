@@ -222,7 +222,16 @@ void iotops_lua_forget_console(lua_State *L, uint64_t console) {
 
 /* ------------------------------------------------------------ evaluate -- */
 
-/* Leaves the code as a function: an expression, else statements. */
+static bool breaks_off(const char *message, size_t size) {
+  static const char mark[] = "<eof>";
+  size_t tail = sizeof mark - 1;
+  return size >= tail && memcmp(message + size - tail, mark, tail) == 0;
+}
+
+/*
+** Leaves the code as a function: an expression, else statements; or what is
+** wrong with it.
+*/
 static int compile(lua_State *L, const evaluation *from) {
   luaL_Buffer expression;
   luaL_buffinit(L, &expression);
@@ -232,11 +241,14 @@ static int compile(lua_State *L, const evaluation *from) {
   size_t size = 0;
   const char *text = lua_tolstring(L, -1, &size);
   int status = luaL_loadbufferx(L, text, size, "=console", "t");
-  if (status != LUA_OK) {
-    lua_pop(L, 1);
-    status = luaL_loadbufferx(L, from->code, from->size, "=console", "t");
-  }
   lua_remove(L, -2);
+  if (status == LUA_OK)
+    return status;
+  text = lua_tolstring(L, -1, &size);
+  bool unfinished = text != NULL && breaks_off(text, size);
+  status = luaL_loadbufferx(L, from->code, from->size, "=console", "t");
+  /* Of an expression over several lines the first says more. */
+  lua_remove(L, status == LUA_OK || !unfinished ? -2 : -1);
   return status;
 }
 
@@ -256,7 +268,6 @@ static int evaluated_k(lua_State *L, int status, lua_KContext context) {
 }
 
 static int evaluate_body(lua_State *L) {
-  static const char mark[] = "<eof>";
   const call *begun = lua_touserdata(L, 1);
   evaluation *made = begun->user;
   lua_settop(L, 0);
@@ -264,11 +275,8 @@ static int evaluate_body(lua_State *L) {
   if (compile(L, made) != LUA_OK) {
     size_t size = 0;
     const char *message = luaL_tolstring(L, -1, &size);
-    size_t tail = sizeof mark - 1;
-    bool incomplete =
-        size >= tail && memcmp(message + size - tail, mark, tail) == 0;
-    made->verdict =
-        incomplete ? IOTOPS_LUA_INCOMPLETE : IOTOPS_LUA_NOT_EVALUATED;
+    made->verdict = breaks_off(message, size) ? IOTOPS_LUA_INCOMPLETE
+                                              : IOTOPS_LUA_NOT_EVALUATED;
     put(made, message, size);
     return 0;
   }
