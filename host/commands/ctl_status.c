@@ -37,7 +37,7 @@ static void put_duration(char cell[CELL], double seconds) {
     snprintf(cell, CELL, "%lld s", whole);
   else if (whole < 3600)
     snprintf(cell, CELL, "%lld min", whole / 60);
-  else if (whole < 48 * 3600)
+  else if (whole < 48LL * 3600)
     snprintf(cell, CELL, "%lld h %lld min", whole / 3600, whole % 3600 / 60);
   else
     snprintf(cell, CELL, "%lld days", whole / 86400);
@@ -65,7 +65,7 @@ static void put_ms(char cell[CELL], double ms) {
 }
 
 static void put_size(char cell[CELL], long long bytes) {
-  if (bytes < 1024 * 1024)
+  if (bytes < 1024LL * 1024)
     snprintf(cell, CELL, "%lld KiB", (bytes + 1023) / 1024);
   else
     snprintf(cell, CELL, "%.1f MiB", (double)bytes / 1024 / 1024);

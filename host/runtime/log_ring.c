@@ -96,7 +96,7 @@ void log_ring_ignore(log_ring *ring, log_listener *listener) {
   log_listener **at = &ring->listeners;
   while (*at != NULL && *at != listener)
     at = &(*at)->next;
-  if (*at == listener)
+  if (*at != NULL)
     *at = listener->next;
 }
 

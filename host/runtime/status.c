@@ -41,7 +41,8 @@ static void set_text(json_t *object, const char *name, const char *value) {
 }
 
 static json_t *milliseconds(uint64_t ns) {
-  return json_real((double)(ns / 1000) / 1000.0);
+  uint64_t us = ns / 1000;
+  return json_real((double)us / 1000.0);
 }
 
 static json_t *status_latency(latency *took) {

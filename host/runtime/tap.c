@@ -11,7 +11,7 @@ void tap_end(tap **taps, tap *ended) {
   tap **at = taps;
   while (*at != NULL && *at != ended)
     at = &(*at)->next;
-  if (*at == ended)
+  if (*at != NULL)
     *at = ended->next;
 }
 
