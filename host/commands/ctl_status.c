@@ -199,7 +199,9 @@ void ctl_status_show(const json_t *answer, bool colour) {
     put_cells(cells, script);
     put_row(cells, widths, colour ? state_colour(script) : NULL);
   }
-  json_array_foreach(scripts, i, script) show_failure(script, colour);
+  json_array_foreach(scripts, i, script) {
+    show_failure(script, colour);
+  }
 }
 
 void ctl_status_show_reloads(const json_t *answer, bool colour) {

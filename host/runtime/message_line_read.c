@@ -30,8 +30,9 @@ static int wrong(reading *reading, const char *name, const char *format, ...) {
   va_start(args, format);
   vsnprintf(why, sizeof why, format, args);
   va_end(args);
-  return iotops_error_set(reading->err, IOTOPS_INVALID_PAYLOAD, "%.64s: %s",
-                          name, why);
+  iotops_error_set(reading->err, IOTOPS_INVALID_PAYLOAD, "%.64s: %s", name,
+                   why);
+  return -1;
 }
 
 /* The text of a member, of at most `limit` bytes; borrowed of the JSON. */
@@ -49,7 +50,7 @@ static int take_text(reading *reading, const char *name, const json_t *value,
 
 static int take_name(reading *reading, const char *name, const json_t *value,
                      char field[MESSAGE_LINE_NAME]) {
-  iotops_text text = {0};
+  iotops_text text;
   if (take_text(reading, name, value, MESSAGE_LINE_NAME - 1, &text) != 0)
     return -1;
   memcpy(field, text.data, text.size);
@@ -107,7 +108,7 @@ static bool decode(iotops_text text, char *out, size_t *size) {
 
 static int take_base64(reading *reading, const char *name, const json_t *value,
                        size_t limit, char **owned, iotops_text *bytes) {
-  iotops_text text = {0};
+  iotops_text text;
   if (take_text(reading, name, value, MESSAGE_LINE_MAX, &text) != 0)
     return -1;
   *owned = iotops_zalloc(reading->context, text.size / 4 * 3 + 1);
@@ -181,7 +182,7 @@ static int take_topic(reading *reading, const char *name, const json_t *value) {
 }
 
 static int take_time(reading *reading, const char *name, const json_t *value) {
-  iotops_text text = {0};
+  iotops_text text;
   if (take_text(reading, name, value, 64, &text) != 0)
     return -1;
   if (!rfc3339_parse(text, &reading->line.time_ms))
@@ -193,7 +194,7 @@ static int take_time(reading *reading, const char *name, const json_t *value) {
 
 static int take_direction(reading *reading, const char *name,
                           const json_t *value) {
-  iotops_text text = {0};
+  iotops_text text;
   if (take_text(reading, name, value, 8, &text) != 0)
     return -1;
   if (strcmp(text.data, "in") == 0)
@@ -385,7 +386,7 @@ static bool is_blank(iotops_text text) {
 int message_lines_next(message_lines *lines, iotops_message **message,
                        message_line *line, iotops_error *err) {
   iotops_error why;
-  iotops_text text = {0};
+  iotops_text text;
   do {
     if (!next_line(lines)) {
       if (ferror(lines->file))
