@@ -142,7 +142,9 @@ int reload_open(script_state *state, size_t index, reload *waiter,
   grant->index = index;
   grant->serial = waiter != NULL ? waiter->serial : 0;
   memcpy(grant->filter, filter, size);
-  state->marks[index] = script->client.mark = ++script->client.last_mark;
+  if (state->marks[index] == 0)
+    state->marks[index] = ++script->client.last_mark;
+  script->client.mark = state->marks[index];
   script->client.endpoint = true;
   script->client.holding = waiter != NULL;
   int result = iotops_lua_endpoint_open(endpoint, granted, grant, err);

@@ -1,5 +1,6 @@
 local process = require "process"
 local hosting = require "hosting"
+local cjson = require "cjson"
 
 -- Sums what it receives; `handler` is the body of the handler.
 local function text(version, handler)
@@ -33,10 +34,24 @@ describe("the probation of a new version", function()
     for _, n in ipairs { ... } do place:publish("work", ('{"n":%d}'):format(n)) end
   end
 
+  local function ctl(...)
+    local socket = place.folder .. "/control"
+    return process.run { hosting.program, "ctl", "--socket", socket, "--json", ... }
+  end
+
+  -- What `iotops ctl status` says of the only script.
+  local function status()
+    local result = ctl "status"
+    assert(result.code == 0, result:text())
+    local said = cjson.decode(table.concat(result.out))
+    return (said.scripts or { said })[1]
+  end
+
   it("ends with the last good version and its state when every message fails", function()
     place = hosting.place()
     local script = place:script("work", text "good")
-    local host = place:run { script }
+    local host = place:run({ script }, { args = { "--control", place.folder .. "/control" } })
+    local hash = status().hash
     publish(1, 2)
     place:await_notes("done", 2)
     place:script("work", text("bad", "sum = -1000 error 'bad luck'"))
@@ -48,6 +63,12 @@ describe("the probation of a new version", function()
     assert.equal(3, tonumber(hosting.record(host, "rolled back").generation))
     publish(8)
     assert.same({ "1 1 good", "2 3 good", "8 11 good" }, place:await_notes("done", 3))
+    local told = status()
+    assert.equal("rolled back", told.state)
+    assert.equal("rolled back", told.last_reload.outcome)
+    assert.truthy(told.last_reload.message:find("5 of its first 5 calls failed", 1, true))
+    assert.equal(hash, told.hash)
+    assert.equal(3, told.generation)
     -- What has failed is not taken up again, not by SIGHUP either.
     host:signal_with("sighup")
     process.pass(0.2)
@@ -109,6 +130,33 @@ describe("the probation of a new version", function()
       place:close()
     end
     place = nil
+  end)
+
+  it("or somebody who says so goes back: with the state of now, if it can be read", function()
+    place = hosting.place()
+    local script = place:script("work", text "first")
+    local host = place:run({ script }, { args = { "--control", place.folder .. "/control" } })
+    assert.is_true(ctl("rollback", "work").code ~= 0)
+    publish(1)
+    place:await_notes("done", 1)
+    place:script("work", text "second")
+    hosting.record(host, "reloaded")
+    publish(2)
+    place:await_notes("done", 2)
+    local result = ctl("rollback", "work")
+    assert.equal(0, result.code, result:text())
+    publish(3)
+    -- The second layout is not known to the first version.
+    place:await_notes("done", 3)
+    place:script("work", (text "third":gsub("version = 1", "version = 2")))
+    hosting.record(host, "reloaded", 2)
+    publish(4)
+    place:await_notes("done", 4)
+    assert.equal(0, ctl("rollback", "work").code)
+    publish(5)
+    assert.same({ "1 1 first", "2 3 second", "3 6 first", "4 10 third", "5 11 first" },
+      place:await_notes("done", 5))
+    hosting.stop(host)
   end)
 
   it("is named by options that are checked", function()
