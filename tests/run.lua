@@ -122,7 +122,7 @@ local function programs()
     }
   end
   for _, model in ipairs {
-    { "acks", "100000" }, { "simulate", "400" }, { "starve" }, { "starve_scripts", "5" },
+    { "acks", "100000" }, { "simulate", "400" }, { "starve" }, { "starve_scripts", "8" },
     { "machine", "4000" },
   } do
     list[#list + 1] = {

@@ -119,7 +119,8 @@ static uintptr_t interrupted_at(const ucontext_t *context) {
 #elif defined(__aarch64__)
   return (uintptr_t)context->uc_mcontext.pc;
 #else
-#error "where is the instruction pointer of this processor?"
+  (void)context; /* the innermost frame that is not libc has to do */
+  return 0;
 #endif
 }
 

@@ -154,7 +154,7 @@ static bool start(talk *talk, bool tls, uint64_t number) {
   };
   bool made = settings != NULL;
 
-  (void)snprintf(port, sizeof port, "%u",
+  (void)snprintf(port, sizeof port, "%d",
                  tls ? stage.broker.tls_port : stage.broker.port);
   (void)snprintf(id, sizeof id, "k%llu", (unsigned long long)number);
   for (size_t i = 0; made && i < sizeof pairs / sizeof *pairs; i++)
