@@ -73,6 +73,8 @@ static int read_json(const mount_reader *reader, const char *folder,
                                       reason);
   *root = json_loadb(content.data, content.size, 0, &at);
   file_wipe(context, &content);
+  if (*root == NULL && at.text[0] == '\0') /* a mistake has a text */
+    return iotops_error_memory(reader->err);
   if (*root == NULL)
     return iotops_error_configuration(reader->err, file, iotops_text_of(path),
                                       "%s: %s at line %d, column %d", path,

@@ -1,7 +1,7 @@
 /*
 ** library_memory.c -- libraries whose memory runs short: the k-th allocation
 ** of libmosquitto, OpenSSL, libuv or jansson fails, each in a process of its
-** own.
+** own; and so those of the context while it works over real sockets.
 **
 ** library_memory [MOST]: of each library at most MOST of its allocations, from
 ** a random one on, evenly spread; without it every one.  Connect, subscribe,
@@ -45,6 +45,7 @@ static struct {
   char certificate[128];
   fail_report *report;
   bool nothing_fails;
+  uint64_t fail_at, fail_run; /* of the context's own; 0: none */
 } stage;
 
 /* ------------------------------------------------------------- session -- */
@@ -73,6 +74,12 @@ static void *resize(void *user, void *block, size_t size) {
     talk->live -= block != NULL;
     free(block);
     return NULL;
+  }
+  if (stage.fail_at > 0) {
+    uint64_t number = ++stage.report->count;
+
+    if (number >= stage.fail_at && number < stage.fail_at + stage.fail_run)
+      return NULL;
   }
   made = realloc(block, size);
   talk->live += made && !block;
@@ -321,12 +328,16 @@ static int with_json(uint64_t number) {
 
 /* ---------------------------------------------------------------- trials -- */
 
+/* Not a library: what the session and its transport take by themselves. */
+#define CONTEXT "the context's allocator"
+
 typedef struct trial {
   const char *name, *library;
   int (*run)(uint64_t number);
 } trial;
 
 static const trial trials[] = {
+    {"TCP", CONTEXT, over_tcp},         {"TLS", CONTEXT, over_tls},
     {"TCP", "libuv.", over_tcp},        {"TCP", "libmosquitto.", over_tcp},
     {"TLS", "libssl.", over_tls},       {"TLS", "libcrypto.", over_tls},
     {"JSON", "libjansson.", with_json},
@@ -386,6 +397,10 @@ static uint64_t one_child(const trial *trial, uint64_t k, uint64_t run) {
     int result;
 
     (void)alarm(SECONDS);
+    if (strcmp(trial->library, CONTEXT) == 0) {
+      stage.fail_at = k > 0 ? k : UINT64_MAX - 1;
+      stage.fail_run = run;
+    }
     fail_library_begin(trial->library, k, run, stage.report);
     stage.nothing_fails = k == 0;
     result = trial->run((uint64_t)getpid());
