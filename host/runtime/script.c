@@ -235,6 +235,7 @@ void script_log_counters(const script *script) {
       {"stale", c->stale},
       {"dropped", c->dropped},
       {"forgotten", c->forgotten},
+      {"cut", c->cut},
       {"reloads", c->reloads},
       {"failed_reloads", c->failed_reloads},
       {"rollbacks", c->rollbacks},

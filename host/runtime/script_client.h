@@ -37,6 +37,7 @@ typedef struct script_counters {
   uint64_t dropped;      /* of QoS 0, for want of room while they are held */
   uint64_t stale;        /* settled after it: the broker delivers them again */
   uint64_t forgotten;    /* messages settled without the script's doing */
+  uint64_t cut; /* calls that had not ended when their version had to go */
   uint64_t reloads;
   uint64_t failed_reloads;
   uint64_t rollbacks;  /* returns to the last good version */

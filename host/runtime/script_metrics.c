@@ -69,6 +69,9 @@ static const figure script_rows[] = {
               counters.stale, 0, NULL),
     FIGURE("script_forgotten_total", "counter", counters.forgotten, 0,
            "Messages that it held or waited with and that the host settled."),
+    FIGURE("script_cut_total", "counter", counters.cut, 0,
+           "Calls that had not ended when the version that made them ran out "
+           "of time."),
     FIGURE("script_held_messages", "gauge", held, 0,
            "Messages that it holds, or whose handlers wait."),
     FIGURE("script_held_oldest_seconds", "gauge", held_ms, 3,

@@ -566,10 +566,12 @@ static void look_idle(iotops_task *task) {
 
 static void deadline_passed(iotops_timer *timer) {
   script_state *state = timer->user;
+  size_t calls = iotops_lua_calls(state->L);
   script_log(state->script, state->generation, IOTOPS_LOG_WARN,
              "%zu calls of a replaced generation have not ended in time; "
              "they are given up",
-             iotops_lua_calls(state->L));
+             calls);
+  state->script->client.counters.cut += calls;
   state_free(state);
 }
 
