@@ -68,6 +68,40 @@ static void a_refused_renewal_loses_the_lease_once(void **state) {
   assert_int_equal(publish_count(), 2);
 }
 
+static void note_loss(void *user, const iotops_error *err) {
+  assert_string_equal(err->service_error, "lease_already_held");
+  ++*(unsigned *)user;
+}
+
+static void a_lease_that_renews_itself_may_change_hands(void **state) {
+  (void)state;
+  unsigned told = 0;
+  hold(10000, 4000);
+  assert_true(iotops_lock_is_renewing(the.lock));
+  assert_true(iotops_text_equal(iotops_lock_name(the.lock), of("lock1")));
+  iotops_lock_set_lost(the.lock, note_loss, &told);
+  iotops_acquire_options options = options_of(10000, 4000);
+  try(&options);
+  assert_false(iotops_lock_is_renewing(the.lock)); /* an attempt is in hand */
+  answer(1, OK, T2);
+  assert_true(iotops_lock_is_renewing(the.lock));
+  pass(4000);
+  answer(2, HELD, T3);
+  assert_int_equal(told, 1);
+  assert_int_equal(the.lost, 0);
+  assert_false(iotops_lock_is_renewing(the.lock));
+}
+
+static void nobody_may_be_told_of_a_loss(void **state) {
+  (void)state;
+  hold(10000, 4000);
+  iotops_lock_set_lost(the.lock, NULL, NULL);
+  pass(4000);
+  answer(1, HELD, T2);
+  assert_int_equal(the.lost, 0);
+  assert_token(NULL);
+}
+
 static void a_renewal_without_a_version_loses_the_lease(void **state) {
   (void)state;
   hold(10000, 4000);
@@ -441,6 +475,8 @@ int main(void) {
       test(without_renewal_nothing_is_sent),
       test(nothing_is_renewed_after_a_failed_attempt),
       test(a_refused_renewal_loses_the_lease_once),
+      test(a_lease_that_renews_itself_may_change_hands),
+      test(nobody_may_be_told_of_a_loss),
       test(a_renewal_without_a_version_loses_the_lease),
       test(a_failed_renewal_is_tried_again_each_period),
       test(renewal_goes_on_while_an_answer_is_missing),
