@@ -1,6 +1,7 @@
 /* core.c -- the record of a Lua state, and the module `iotops.core`. */
 #include "core.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "coroutine.h"
@@ -184,6 +185,12 @@ static int core_null(lua_State *L) {
   return 1;
 }
 
+/* What is put before all topics, unless a script says otherwise. */
+static int core_topic_namespace(lua_State *L) {
+  lua_pushstring(L, getenv("IOTOPS_TOPIC_NAMESPACE"));
+  return 1;
+}
+
 static const core_field own_fields[] = {
     {"version", core_version, true},
     {"null", core_null, true},
@@ -191,6 +198,7 @@ static const core_field own_fields[] = {
     {"is_registering", core_is_registering, false},
     {"now", core_now, false},
     {"hlc", core_hlc, false},
+    {"topic_namespace", core_topic_namespace, false},
     {0}};
 
 static const core_field *const all_fields[] = {

@@ -117,6 +117,7 @@ static void free_host(world_host *gone) {
   }
   iotops_free(context, gone->variables);
   iotops_free(context, gone->client_id);
+  iotops_free(context, gone->allow);
   iotops_free(context, gone);
 }
 
@@ -129,7 +130,11 @@ world_host *world_add_host(world *world, const char *client_id,
   made->world = world;
   made->client_id = copy_text(world->context, iotops_text_of(client_id));
   made->client = memory_broker_client(world->broker, client_id);
-  if (made->client_id == NULL || made->client == NULL)
+  if (given->allow != NULL)
+    options.allow = made->allow =
+        copy_text(world->context, iotops_text_of(given->allow));
+  if (made->client_id == NULL || made->client == NULL ||
+      (given->allow != NULL && made->allow == NULL))
     goto out_of_memory;
   options.context = world->context;
   options.client = made->client;

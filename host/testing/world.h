@@ -27,6 +27,7 @@ typedef struct world_host world_host;
 struct world_host {
   struct world *world;        /* borrowed */
   char *client_id;            /* owned */
+  char *allow;                /* owned; of its options, or NULL */
   host *host;                 /* owned */
   iotops_mqtt_client *client; /* the broker's */
   world_variable *variables;  /* owned; of the environment, for its scripts */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gate.h"
+#include "runtime/allow.h"
 #include "testing/plain_copy.h"
 #include "testing/recording.h"
 #include "testing/world_lua.h"
@@ -78,6 +79,11 @@ static int world_host_new(lua_State *L) {
   options.drain_ms = milliseconds(L, 3, "drain", options.drain_ms);
   if (lua_getfield(L, 3, "memory_limit") != LUA_TNIL)
     options.memory_limit = (size_t)luaL_checkinteger(L, -1);
+  if (lua_getfield(L, 3, "allow") != LUA_TNIL) {
+    options.allow = luaL_checkstring(L, -1); /* the table keeps it */
+    luaL_argcheck(L, allow_is_list(options.allow), 3,
+                  "'allow' takes names with commas between them");
+  }
   if (world_add_host(self, client_id, &options, &err) == NULL)
     return world_raise(L, &err);
   return 0;

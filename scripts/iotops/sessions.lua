@@ -20,7 +20,7 @@ local states = setmetatable({}, { __mode = "k" })
 ---@return iotops.Session
 function sessions.prepare(session, options)
   states[session] = {
-    topic_namespace = options.topic_namespace or os.getenv "IOTOPS_TOPIC_NAMESPACE",
+    topic_namespace = options.topic_namespace or core.topic_namespace(),
     serializer = options.serializer,
   }
   return session

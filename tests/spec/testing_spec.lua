@@ -304,6 +304,16 @@ describe("iotops.testing", function()
     assert.equal(1, line:counters().stopped)
   end)
 
+  it("lets a script load what it is allowed, as the host does", function()
+    local text = [[ require "cjson"; require("iotops").on_start(print) ]]
+    world:run_text("line", text)
+    local ok, why = pcall(world.run_text, world, "other", text,
+      { client_id = "b", allow = "lpeg" })
+    assert.is_false(ok)
+    assert.match("cjson", why)
+    assert.match("%-%-allow", why)
+  end)
+
   it("gives a script the environment of the test, and nothing of ours from outside", function()
     world:run_text("line", [[
       local iotops = require "iotops"

@@ -150,7 +150,7 @@ local function find_file(path)
   return path
 end
 
-local LIMITS = { "turn_limit", "load_limit", "drain", "memory_limit" }
+local LIMITS = { "turn_limit", "load_limit", "drain", "memory_limit", "allow" }
 
 ---@private
 function World:host(client_id, options)
@@ -167,7 +167,7 @@ end
 
 local RUN_OPTIONS = {
   client_id = true, topic_namespace = true, env = true, turn_limit = true, load_limit = true,
-  drain = true, memory_limit = true,
+  drain = true, memory_limit = true, allow = true,
 }
 
 ---@private

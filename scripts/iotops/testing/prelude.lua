@@ -13,12 +13,19 @@ local function is_ours(name)
   return name:find "^AIO_" or name:find "^IOTOPS_" or name:find "^CONNECTOR_"
 end
 
----@diagnostic disable-next-line: duplicate-set-field
-function os.getenv(name)
-  if type(name) ~= "string" or (given[name] == nil and not is_ours(name)) then
-    return getenv(name)
+-- It may not be allowed to ask.
+if rawget(os, "getenv") then
+  ---@diagnostic disable-next-line: duplicate-set-field
+  function os.getenv(name)
+    if type(name) ~= "string" or (given[name] == nil and not is_ours(name)) then
+      return getenv(name)
+    end
+    return given[name]
   end
-  return given[name]
+end
+
+function core.topic_namespace()
+  return given.IOTOPS_TOPIC_NAMESPACE
 end
 
 ---@diagnostic disable-next-line: duplicate-set-field

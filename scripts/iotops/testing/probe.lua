@@ -42,16 +42,16 @@ local function wrap(table, name, note)
   end
 end
 
-local getenv = os.getenv
----@diagnostic disable-next-line: duplicate-set-field
-function os.getenv(name)
-  local value = getenv(name)
-  local asks = debug.getinfo(2, "S")
-  -- Our own modules ask, too.
-  if type(name) == "string" and not seen.env[name] and asks and asks.source:find "^@" then
-    seen.env[name] = { line = where(), is_set = value ~= nil }
+local getenv = rawget(os, "getenv")
+if getenv then -- else it is not allowed
+  ---@diagnostic disable-next-line: duplicate-set-field
+  function os.getenv(name)
+    local value = getenv(name)
+    if type(name) == "string" and not seen.env[name] then
+      seen.env[name] = { line = where(), is_set = value ~= nil }
+    end
+    return value
   end
-  return value
 end
 
 for name, repeats in pairs { after = false, every = true } do

@@ -11,6 +11,7 @@
 ---@field load_limit number? seconds
 ---@field drain number? seconds
 ---@field memory_limit integer? bytes
+---@field allow string? what it may load, as `--allow` of `iotops run` has it
 
 ---@class iotops.testing.PublishOptions: iotops.SendOptions
 ---@field raw boolean? the value is bytes, not JSON
