@@ -1,5 +1,7 @@
 #include "runtime/handoff.h"
 
+#include <string.h>
+
 #include "runtime/host.h"
 
 /* ----------------------------------------------------------- what is due -- */
@@ -71,6 +73,27 @@ static const iotops_lua_snapshot *take_state(reload *reload) {
   return kept;
 }
 
+/*
+** The last good version cannot read the present state: it may go back to its
+** own.  False: there is none.
+*/
+static bool fall_back(const reload *reload) {
+  script *script = reload->script;
+  iotops_error err;
+  char why[sizeof reload->why];
+  if (!reload->back || reload->saved == NULL ||
+      script->probation.snapshot == NULL)
+    return false;
+  script_log(script, script->generation, IOTOPS_LOG_WARN,
+             "its state cannot be restored, the last one that was handed over "
+             "is taken: %s",
+             reload->error.message);
+  /* Ends this reload. */
+  memcpy(why, reload->why, sizeof why);
+  (void)reload_back(script, false, why, &err); /* was logged */
+  return true;
+}
+
 static void hand_over(reload *reload) {
   const script *script = reload->script;
   iotops_timer_stop(script->host->context, &reload->timeout);
@@ -81,7 +104,8 @@ static void hand_over(reload *reload) {
     return;
   }
   if (iotops_lua_restore(reload->staged->L, handed, &reload->error) != 0) {
-    reload_fail(reload, "the state cannot be restored");
+    if (!fall_back(reload))
+      reload_fail(reload, "the state cannot be restored");
     return;
   }
   reload->records = iotops_lua_snapshot_tables(handed);

@@ -39,6 +39,7 @@ static struct {
   bool frozen, save_fails, restore_fails;
   size_t saves, restores, snapshots;
   int64_t saved, restored; /* what the last snapshot was of */
+  int64_t unreadable;      /* the snapshot that no state can restore */
 } world;
 
 struct iotops_lua_snapshot {
@@ -151,7 +152,7 @@ int iotops_lua_restore(lua_State *L, const iotops_lua_snapshot *snapshot,
   (void)L;
   world.restores++;
   world.restored = snapshot->content;
-  return world.restore_fails
+  return world.restore_fails || world.restored == world.unreadable
              ? iotops_error_set(err, IOTOPS_EXECUTION_ERROR, "no such layout")
              : 0;
 }
@@ -794,6 +795,34 @@ static void a_state_of_the_same_layout_is_taken_back_by_hand(void **state) {
   assert_int_equal(world.restored, 2);
 }
 
+static void
+a_state_that_cannot_be_read_gives_way_to_the_one_handed_over(void **state) {
+  fixture *f = *state;
+  hand_over();
+  change(f, "1", "a@x");
+  change(f, "2", "a@x");
+  world.unreadable = 2;
+  assert_int_equal(script_rollback(f->script, NULL), 0);
+  assert_int_equal(f->script->generation, 3);
+  assert_int_equal(world.restores, 3);
+  assert_int_equal(world.restored, 1);
+  assert_int_equal(f->script->last_reload.outcome, RELOAD_ROLLED_BACK);
+  assert_true(logged("the last one that was handed over is taken"));
+  assert_false(world.slots[2].paused);
+}
+
+static void a_script_that_stops_while_it_waits_for_grants_stays(void **state) {
+  fixture *f = *state;
+  change(f, "1", "a@x");
+  change(f, "2", "a@x b@y");
+  script_quiesce(f->script);
+  assert_null(f->script->reload);
+  answer(&world.slots[2], NULL);
+  pass(f, 5);
+  assert_int_equal(f->script->generation, 1);
+  assert_true(world.slots[2].closed);
+}
+
 static void two_scripts_do_not_answer_one_command(void **state) {
   fixture *f = *state;
   char path[80];
@@ -856,6 +885,8 @@ int main(void) {
       TEST(a_way_back_is_not_disturbed_by_what_the_files_hold),
       TEST(a_way_back_that_fails_is_not_tried_again),
       TEST(a_state_of_the_same_layout_is_taken_back_by_hand),
+      TEST(a_state_that_cannot_be_read_gives_way_to_the_one_handed_over),
+      TEST(a_script_that_stops_while_it_waits_for_grants_stays),
       TEST(two_scripts_do_not_answer_one_command),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
