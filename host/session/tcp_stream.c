@@ -115,11 +115,14 @@ static bool has_hidden_bytes(const tcp_stream *s) {
 /*
 ** Without this the kernel puts acknowledgements off by 40 ms as soon as it
 ** takes the connection for an interactive one, and the peer's Nagle waits.
+** What the event has us write goes first and carries the acknowledgement: one
+** by itself is sent only when there was nothing to write.
 */
-static void acknowledge_at_once(tcp_stream *s) {
+static void acknowledge(iotops_task *task) {
+  tcp_stream *s = task->user;
 #ifdef TCP_QUICKACK
   int on = 1;
-  if (s->has_read)
+  if (s->has_read && s->state == TCP_OPEN)
     setsockopt(s->watch->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 #endif
   s->has_read = false;
@@ -145,7 +148,8 @@ static bool raise_readable(tcp_stream *s) {
   s->events.readable(s->events.user);
   if (watch->owner == NULL || s->state != TCP_OPEN)
     return false;
-  acknowledge_at_once(s);
+  if (s->has_read)
+    iotops_task_late(s->context, &s->acknowledge);
   check_broken(s);
   if (s->state != TCP_OPEN)
     return false;
@@ -257,11 +261,15 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
 
 static ptrdiff_t read_plain(tcp_stream *s, void *bytes, size_t size) {
   ssize_t got;
+  /* What comes now is another event's; an error is for reading to find. */
+  if (s->drained && !s->poll_failed && s->write_error == 0)
+    return IOTOPS_STREAM_AGAIN;
   do
     got = recv(s->watch->fd, bytes, size, 0);
   while (got < 0 && errno == EINTR);
   if (got > 0) {
     s->has_read = true;
+    s->drained = (size_t)got < size;
     return got;
   }
   s->drained = true;
@@ -404,6 +412,7 @@ static void tcp_close(iotops_stream *stream, bool graceful) {
   tcp_stream *s = (tcp_stream *)stream;
   bool was_open = s->state == TCP_OPEN;
   iotops_task_cancel(s->context, &s->fail);
+  iotops_task_cancel(s->context, &s->acknowledge);
   iotops_timer_stop(s->context, &s->again);
   tcp_connect_stop(s);
   if (s->ssl != NULL && was_open && graceful) {
@@ -455,6 +464,8 @@ static int tcp_open(void *user, iotops_context *context,
   s->events = *events;
   s->fail.run = on_fail;
   s->fail.user = s;
+  s->acknowledge.run = acknowledge;
+  s->acknowledge.user = s;
   s->again.fire = on_again;
   s->again.user = s;
   if (settings_bool(settings, SETTING_USE_TLS)) {

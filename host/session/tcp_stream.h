@@ -62,11 +62,12 @@ struct tcp_stream {
   bool wants_writable;   /* the last write took less than it was given */
   bool read_wants_write; /* TLS has to write before it can read, and back */
   bool write_wants_read;
-  bool drained;       /* the last read found nothing more */
-  bool has_read;      /* bytes since TCP_QUICKACK was set last */
-  bool poll_failed;   /* libuv has stopped the poll: the socket is in error */
-  int write_error;    /* errno of a write; told once all has been read */
-  iotops_timer again; /* readable once more, on the loop's next turn */
+  bool drained;     /* the last read left nothing, or found nothing */
+  bool has_read;    /* bytes since TCP_QUICKACK was set last */
+  bool poll_failed; /* libuv has stopped the poll: the socket is in error */
+  int write_error;  /* errno of a write; told once all has been read */
+  iotops_task acknowledge; /* late: sets TCP_QUICKACK */
+  iotops_timer again;      /* readable once more, on the loop's next turn */
 };
 
 /* ---- tcp_connect.c: until the socket is connected */
