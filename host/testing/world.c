@@ -94,6 +94,20 @@ static void keep(void *user, const iotops_log_record *record) {
 
 /* ---------------------------------------------------------------- hosts -- */
 
+/*
+** session(client_id): what a script that makes a session of its own gets: a
+** client of the world's broker, whatever broker it has named.
+*/
+static int own_session(lua_State *L) {
+  world *world = lua_touserdata(L, lua_upvalueindex(1));
+  iotops_mqtt_client *client =
+      memory_broker_client(world->broker, luaL_checkstring(L, 1));
+  if (client == NULL)
+    return luaL_error(L, "out of memory");
+  iotops_lua_push_client(L, client);
+  return 1;
+}
+
 /* Gives a script's state the variables, the clock and a seed of the world. */
 static void furnish(void *user, lua_State *L) {
   const world_host *owner = user;
@@ -103,7 +117,9 @@ static void furnish(void *user, lua_State *L) {
     lua_pushstring(L, owner->variables[i].value);
     lua_setfield(L, -2, owner->variables[i].name);
   }
-  lua_call(L, 1, 0);
+  lua_pushlightuserdata(L, owner->world);
+  lua_pushcclosure(L, own_session, 1);
+  lua_call(L, 2, 0);
 }
 
 static void free_host(world_host *gone) {

@@ -304,6 +304,26 @@ describe("iotops.testing", function()
     assert.equal(1, line:counters().stopped)
   end)
 
+  it("gives a script's own sessions a client of the world's broker", function()
+    world:run_text("line", [[
+      local iotops = require "iotops"
+      local own = assert(iotops.session { hostname = "cloud.example", client_id = "bridge",
+        use_tls = false })
+      own:on_telemetry("cloud/in", function(value) iotops.send("plant/out", value) end)
+      iotops.on_telemetry("plant/in", function(value) own:send("cloud/out", value) end)
+      iotops.on_stop(function() assert(own:state() == "connected" and own:exit()) end)
+    ]])
+    world:publish("cloud/in", 1)
+    assert.equal("host", world:expect("plant/out").from)
+    world:publish("plant/in", 2)
+    local sent = world:expect "cloud/out"
+    assert.equal("bridge", sent.from)
+    assert.equal(2, sent.payload)
+    assert.same({ "cloud/in" }, world:subscriptions "bridge")
+    world:stop()
+    assert.same({}, world:log "error")
+  end)
+
   it("lets a script load what it is allowed, as the host does", function()
     local text = [[ require "cjson"; require("iotops").on_start(print) ]]
     world:run_text("line", text)
