@@ -38,6 +38,7 @@ static int wrong(reading *reading, const char *name, const char *format, ...) {
 /* The text of a member, of at most `limit` bytes; borrowed of the JSON. */
 static int take_text(reading *reading, const char *name, const json_t *value,
                      size_t limit, iotops_text *text) {
+  *text = (iotops_text){"", 0};
   if (!json_is_string(value))
     return wrong(reading, name, "is not a string");
   *text = (iotops_text){json_string_value(value), json_string_length(value)};
