@@ -6,6 +6,7 @@
 */
 #include <string.h>
 
+#include "console.h"
 #include "gate.h"
 
 enum {
@@ -206,9 +207,28 @@ static void push_console(lua_State *L, uint64_t console) {
   lua_remove(L, -2);
 }
 
+/* A call of the console, or of any when it is 0, that waits. */
+static call *waiting_call(const iotops_lua *state, uint64_t console) {
+  for (call *at = state->calls; at != NULL; at = at->next) {
+    const evaluation *made = at->user;
+    if (at->info.kind == IOTOPS_CALL_CONSOLE && at->waiting != NULL &&
+        (console == 0 || made->console == console))
+      return at;
+  }
+  return NULL;
+}
+
+void consoles_give_up(iotops_lua *state, uint64_t console) {
+  for (call *at; (at = waiting_call(state, console)) != NULL;)
+    call_give_up(at, console != 0
+                         ? "nobody waits for it any more"
+                         : "the script is being replaced or is ending");
+}
+
 void iotops_lua_forget_console(lua_State *L, uint64_t console) {
   if (!lua_checkstack(L, 3))
     return;
+  consoles_give_up(state_of(L), console);
   push_anchored(L, &consoles_key);
   if (lua_istable(L, -1)) {
     if (lua_rawgeti(L, -1, (lua_Integer)console) != LUA_TNIL) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "console.h"
 #include "coroutine.h"
 #include "gate.h"
 #include "hold.h"
@@ -280,8 +281,10 @@ void iotops_lua_start(lua_State *L) {
 
 void iotops_lua_stop(lua_State *L, const char *reason) {
   iotops_lua *state = find_record(L);
-  if (state != NULL && !state->registering && !state->closing)
-    jobs_stop(state, reason);
+  if (state == NULL || state->registering || state->closing)
+    return;
+  jobs_stop(state, reason);
+  consoles_give_up(state, 0);
 }
 
 void iotops_lua_freeze(lua_State *L, bool frozen) {

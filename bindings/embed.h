@@ -330,7 +330,10 @@ int iotops_lua_evaluate(lua_State *L, uint64_t console, iotops_text code,
                         iotops_lua_evaluated done, void *user,
                         iotops_error *err);
 
-/* The globals of a console are needed no more. */
+/*
+** The console is closed: its globals are dropped, and what it waits for.
+** Between turns.
+*/
 void iotops_lua_forget_console(lua_State *L, uint64_t console);
 
 /* ---------------------------------------------------------- endpoints -- */

@@ -348,8 +348,9 @@ void call_give_up(call *given, const char *why) {
   state->frames = frames;
   if (embedder->leave != NULL)
     embedder->leave(embedder->user, given->co, &given->info, true, why);
-  call_log(given, IOTOPS_LOG_ERROR, "the %s failed: %s",
-           kind_name(given->info.kind), why);
+  if (given->info.kind != IOTOPS_CALL_CONSOLE)
+    call_log(given, IOTOPS_LOG_ERROR, "the %s failed: %s",
+             kind_name(given->info.kind), why);
   if (given->ended != NULL)
     given->ended(given, why);
   call_recycle(given);
