@@ -175,6 +175,8 @@ void reload_open_now(script_state *state, size_t index) {
 
 void reload_reopen(script *script) {
   script_state *current = script->current;
+  if (script->reload != NULL)
+    return; /* which asks for them itself, and holds what comes */
   for (size_t i = 0; current != NULL && i < current->endpoint_count; i++)
     if (current->refused[i])
       reload_open_now(current, i);
