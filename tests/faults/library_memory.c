@@ -42,7 +42,7 @@ static struct {
 static struct {
   const char *folder;
   little_broker broker;
-  char certificate[128];
+  char certificate[600];
   fail_report *report;
   bool nothing_fails;
   uint64_t fail_at, fail_run; /* of the context's own; 0: none */
@@ -447,7 +447,7 @@ static void try_crash(void) {
 }
 
 static bool write_file(const char *name, const char *text) {
-  char path[256];
+  char path[1024];
   FILE *file;
 
   (void)snprintf(path, sizeof path, "%s/%s", stage.folder, name);
@@ -456,7 +456,7 @@ static bool write_file(const char *name, const char *text) {
 }
 
 static bool prepare(char *folder) {
-  char command[1024], key[128];
+  char command[2048], key[600];
 
   stage.folder = mkdtemp(folder);
   stage.report = mmap(NULL, sizeof *stage.report, PROT_READ | PROT_WRITE,
@@ -480,10 +480,13 @@ static bool prepare(char *folder) {
 }
 
 int main(int count, char **words) {
-  char folder[] = "/tmp/iotops-memory-XXXXXX", command[64];
+  const char *temporary = getenv("TMPDIR");
+  char folder[512], command[600];
   uint64_t most = count > 1 ? strtoull(words[1], NULL, 0) : 0;
   const char *given = getenv("FAIL_AT"), *name = getenv("LIBRARY");
 
+  (void)snprintf(folder, sizeof folder, "%s/iotops-memory-XXXXXX",
+                 temporary ? temporary : "/tmp");
   if (!prepare(folder))
     return complain("cannot prepare the stage");
   fail_library_init();

@@ -49,7 +49,7 @@ struct machine {
 #define CHECK(condition) MODEL_CHECK(&machine->random, condition)
 
 static uint64_t actions, connections, completions;
-static char password_path[64];
+static char password_path[512];
 
 static uint32_t draw(machine *machine, uint32_t below) {
   return model_draw(&machine->random, below);
@@ -766,8 +766,7 @@ int main(int count, char **words) {
 
   if (given)
     histories = 1;
-  (void)snprintf(password_path, sizeof password_path, "/tmp/iotops-machine-%d",
-                 (int)getpid());
+  model_path(password_path, sizeof password_path, "machine");
   password = fopen(password_path, "w");
   if (!password || fputs("secret", password) < 0 || fclose(password) != 0)
     return 1;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "iotops/context.h"
 
@@ -34,6 +35,14 @@ static inline uint32_t model_draw(model_random *random, uint32_t below) {
 /* True once in `times`. */
 static inline bool model_once_in(model_random *random, uint32_t times) {
   return model_draw(random, times) == 0;
+}
+
+/* Where a file of a test goes, with this name and the process's number. */
+static inline void model_path(char *path, size_t size, const char *name) {
+  const char *folder = getenv("TMPDIR");
+
+  (void)snprintf(path, size, "%s/iotops-%s-%d", folder ? folder : "/tmp", name,
+                 (int)getpid());
 }
 
 /* FNV-1a over all that was seen. */

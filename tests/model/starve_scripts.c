@@ -44,7 +44,7 @@ typedef struct farm {
   iotops_command_invoker *invoker;
   bool ended[NETWORK_CLIENTS];
   int log;
-  char path[64];
+  char path[512];
   uint64_t generation; /* the highest that served */
   uint32_t count;      /* messages so far */
   bool owed[MESSAGES]; /* the broker took it for the script */
@@ -495,8 +495,7 @@ static uint64_t one_history(uint64_t fail_at, uint64_t run) {
   model_begin(&farm->random, fail_at);
   farm->now_ms = 1000;
   farm->log = memfd_create("log", 0);
-  (void)snprintf(farm->path, sizeof farm->path, "/tmp/iotops-starve-%d.lua",
-                 (int)getpid());
+  model_path(farm->path, sizeof farm->path, "starve.lua");
   write_script(farm, 1);
   if (begin(farm)) {
     pass(farm, 5000);
