@@ -237,8 +237,8 @@ void iotops_lua_quiesce(lua_State *L);
 ** Before lua_close: drops all waits without resuming them.  Deliveries in
 ** hand are settled as failed (acknowledged) and requests answered with an
 ** execution error, each logged at error with where its handler was.  A request
-** to an endpoint that says `is_idempotent`, and that another state has adopted,
-** is handed to that one's handler instead.
+** to an endpoint that says `is_idempotent`, as does one that has adopted its
+** envoy or succeeded it, is handed to that one's handler instead.
 */
 void iotops_lua_abandon(lua_State *L);
 

@@ -240,8 +240,10 @@ void iotops_lua_endpoint_adopt(iotops_lua_endpoint *to,
 void iotops_lua_endpoint_succeed(iotops_lua_endpoint *to,
                                  iotops_lua_endpoint *from) {
   if (to->envoy != NULL && to->envoy->executor != NULL && from->envoy != NULL &&
-      from->envoy->executor != NULL && strcmp(to->filter, from->filter) == 0)
-    iotops_command_executor_succeed(to->envoy->executor, from->envoy->executor);
+      from->envoy->executor != NULL && strcmp(to->filter, from->filter) == 0 &&
+      iotops_command_executor_succeed(to->envoy->executor,
+                                      from->envoy->executor))
+    from->passed_on = true;
 }
 
 /* --------------------------------------------------------------- pause -- */

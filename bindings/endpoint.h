@@ -21,7 +21,7 @@ struct iotops_lua_endpoint { /* a userdata */
   envoy *envoy;  /* owned; NULL: not open */
   bool declared; /* the embedder knows it; stays until the state closes */
   bool closed;
-  bool passed_on;          /* the envoy is another state's now */
+  bool passed_on;          /* another state's endpoint has taken its place */
   char *identity, *filter; /* owned */
 };
 

@@ -324,8 +324,11 @@ void executor_release(iotops_command_executor *executor) {
   topic_pattern_clear(&executor->pattern);
   received_properties_clear(&executor->received);
   property_list_clear(&executor->properties);
+  iotops_command_executor *heir = executor->heir;
   iotops_free(context, executor->name);
   iotops_free(context, executor);
+  if (heir)
+    executor_release(heir);
 }
 
 int iotops_command_executor_start(iotops_command_executor *executor,
@@ -349,12 +352,14 @@ int iotops_command_executor_stop(iotops_command_executor *executor,
 
 bool iotops_command_executor_succeed(iotops_command_executor *to,
                                      iotops_command_executor *from) {
-  if (to == from || to->client != from->client ||
+  if (to == from || to->heir || from->heir || to->client != from->client ||
       strcmp(to->name, from->name) != 0 || to->cache->count > 0)
     return false;
   response_cache_leave(to->cache);
   to->cache = from->cache;
   to->cache->users++;
+  from->heir = to;
+  to->holds++;
   while (from->waiting.first)
     request_pass_on(from->waiting.first, to);
   return true;

@@ -32,8 +32,9 @@ struct iotops_command_executor {
   subscription *subscription; /* owned; NULL once freed */
   iotops_receiver *receiver;  /* owned; NULL once stopped */
   iotops_mqtt_observer observer;
-  response_cache *cache; /* shared; NULL once freed */
-  char *name;            /* owned: the command name, terminated */
+  response_cache *cache;         /* shared; NULL once freed */
+  iotops_command_executor *heir; /* held; who has taken its place, or NULL */
+  char *name;                    /* owned: the command name, terminated */
 
   uint64_t execution_timeout_ms;
   bool raw_timestamp;

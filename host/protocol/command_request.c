@@ -364,20 +364,31 @@ void request_fail_waiting(iotops_request *request, const iotops_error *err) {
   answer_entry_error(request, err);
 }
 
+/* Who executes what `executor` would, now. */
+static iotops_command_executor *successor(iotops_command_executor *executor) {
+  while (executor->heir)
+    executor = executor->heir;
+  return executor;
+}
+
 bool iotops_request_again(iotops_request *request) {
   iotops_command_executor *executor = request->executor;
-  if (!request->original || request->given_up || executor->freed ||
-      !executor->receiver)
+  iotops_command_executor *next = successor(executor);
+  if (!request->original || request->given_up || !next->keeps_requests ||
+      next->freed || !next->receiver)
     return false;
   request->copy = request->original;
   request->original = NULL;
   request->handling = false;
   free_slot(request);
-  request_move(request, &executor->waiting);
-  take_out(&executor->waiting, request); /* it came before the others */
-  put_first(&executor->waiting, request);
+  if (next != executor)
+    request_pass_on(request, next);
+  else
+    request_move(request, &next->waiting);
+  take_out(&next->waiting, request); /* it came before the others */
+  put_first(&next->waiting, request);
   request_watch_deadline(request);
-  iotops_task_soon(executor->context, &executor->dispatch);
+  iotops_task_soon(next->context, &next->dispatch);
   return true;
 }
 

@@ -303,6 +303,50 @@ static void requests_that_wait_pass_to_the_successor(void **state) {
   assert_int_equal(old_side.executed, 1);
 }
 
+static void
+a_request_that_is_given_back_goes_to_the_last_successor(void **state) {
+  (void)state;
+  iotops_command_executor_options options = options_of(&old_side);
+  make(&old_side, &options);
+  ask(0);
+  ask(1);
+  options = options_of(&new_side);
+  succeed(&options);
+  iotops_command_executor *between = new_side.executor;
+  make(&new_side, &options);
+  assert_true(iotops_command_executor_succeed(new_side.executor, between));
+  iotops_command_executor_free(between);
+  assert_true(iotops_request_again(old_side.requests[0]));
+  settle_down();
+  assert_int_equal(new_side.executed, 1);
+  respond(new_side.requests[0], "1");
+  settle_down();
+  assert_int_equal(publish_count(), 1);
+  ask(0);
+  assert_int_equal(publish_count(), 2);
+  iotops_command_executor_free(new_side.executor);
+  new_side.executor = NULL;
+  assert_false(iotops_request_again(old_side.requests[1]));
+  iotops_request_fail(old_side.requests[1], NULL);
+  settle_down();
+}
+
+static void
+a_successor_that_does_not_keep_requests_is_given_none(void **state) {
+  (void)state;
+  iotops_command_executor_options options = options_of(&old_side);
+  make(&old_side, &options);
+  ask(0);
+  options = options_of(&new_side);
+  options.keeps_requests = false;
+  succeed(&options);
+  assert_false(iotops_request_again(old_side.requests[0]));
+  iotops_request_fail(old_side.requests[0], NULL);
+  settle_down();
+  assert_status(0, "500");
+  assert_int_equal(new_side.executed, 0);
+}
+
 static void requests_that_wait_can_be_failed(void **state) {
   (void)state;
   iotops_command_executor_options options = options_of(&old_side);
@@ -383,6 +427,8 @@ int main(void) {
       TEST(a_successor_answers_duplicates_of_what_was_answered),
       TEST(a_successor_does_not_execute_what_is_in_hand),
       TEST(requests_that_wait_pass_to_the_successor),
+      TEST(a_request_that_is_given_back_goes_to_the_last_successor),
+      TEST(a_successor_that_does_not_keep_requests_is_given_none),
       TEST(requests_that_wait_can_be_failed),
       TEST(another_command_does_not_succeed),
       TEST(no_allocation_that_fails_leaves_anything),

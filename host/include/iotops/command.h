@@ -232,9 +232,9 @@ IOTOPS_API int iotops_command_executor_stop(iotops_command_executor *executor,
 /*
 ** `to` takes the place of `from`, which is to be stopped: it answers duplicates
 ** of the requests that `from` has taken, and executes those that wait for their
-** turn.  Those that `from`'s handler has stay there.  False, and nothing
-** happens, unless both are of one client and command and `to` has not taken a
-** request.
+** turn, and those that are given back by iotops_request_again().  False, and
+** nothing happens, unless both are of one client and command, neither has a
+** successor and `to` has not taken a request.
 */
 IOTOPS_API bool iotops_command_executor_succeed(iotops_command_executor *to,
                                                 iotops_command_executor *from);
@@ -291,11 +291,13 @@ IOTOPS_API void iotops_request_fail(iotops_request *request,
 
 /*
 ** Gives a request back, whose handler has not ended it and does nothing more:
-** the executor's handler is called with it again, in its turn, as if it came
+** the executor's handler, or its successor's, is called with it again, in its
+*turn, as if it came
 ** then, with what is left of its lifetime.  True: that is so, and the request
-** is not the caller's any more.  False, with nothing changed, when the executor
-** does not keep requests, has been stopped or freed, has given the request up,
-** or memory was short.  Not within the callback of the handler.
+** is not the caller's any more.  False, with nothing changed, when one of the
+** two does not keep requests, that handler's executor has been stopped or
+** freed, the request has been given up, or memory was short.  Not within the
+*callback of the handler.
 */
 IOTOPS_API bool iotops_request_again(iotops_request *request);
 
