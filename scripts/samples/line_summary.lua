@@ -1,5 +1,6 @@
 -- Watches a line of sensors: keeps an average of each, raises an alarm when
 -- one reads too hot, and answers the command `summary` with what it has seen.
+-- Change LIMIT while it runs: the counts go on.
 --
 --   iotops dev scripts/samples/line_summary.lua
 --   iotops send line1/oven/temperature '{"celsius": 71.5}'
@@ -11,6 +12,13 @@ local LIMIT = 90 -- degrees Celsius
 
 ---@type table<string, {readings: integer, sum: number, alarms: integer}>
 local sensors = {}
+
+-- What was counted outlives a change of this file.
+iotops.handoff {
+  version = 1,
+  save = function() return sensors end,
+  restore = function(saved) sensors = saved end,
+}
 
 iotops.on_telemetry("line1/{sensorId}/temperature", function(reading, message)
   local id = message.tokens.sensorId

@@ -18,5 +18,13 @@ describe("the demo", function()
     assert.equal(sent, acknowledged)
     assert.is_true(tonumber(commands) >= 10)
     assert.equal("5", reloads)
+    -- The sums go on through every change of the script.
+    local last = 0
+    for _, line in ipairs(run.out) do
+      local readings = tonumber(line:match("summary  limit %d+: (%d+) readings"))
+      assert.is_true(not readings or readings > last, run:text())
+      last = readings or last
+    end
+    assert.is_true(last > 1000, run:text())
   end)
 end)
