@@ -174,6 +174,29 @@ static const char *kind_name(iotops_lua_call_kind kind) {
 
 /* --------------------------------------------------------------- turn -- */
 
+/*
+** luaL_traceback walks a stack from its top for each level that it looks for,
+** which takes long when there are hundreds of thousands: of such a stack only
+** the innermost levels are shown.
+*/
+static void push_traceback(lua_State *L, lua_State *co, const char *text) {
+  enum { DEEP = 10000, SHOWN = 10 };
+  lua_Debug frame;
+  if (!lua_getstack(co, DEEP, &frame)) {
+    luaL_traceback(L, co, text, 0);
+    return;
+  }
+  lua_pushfstring(L, "%s\nstack traceback:", text);
+  for (int level = 0; level < SHOWN && lua_getstack(co, level, &frame);
+       level++) {
+    lua_getinfo(co, "Sl", &frame);
+    lua_pushfstring(L, "\n\t%s:%d:", frame.short_src, frame.currentline);
+    lua_concat(L, 2);
+  }
+  lua_pushfstring(L, "\n\t...\t(more than %d levels)", (int)DEEP);
+  lua_concat(L, 2);
+}
+
 /* Runs protected: the error at the top of the call's stack, as text. */
 static int describe_failure(lua_State *L) {
   call *failed = lua_touserdata(L, 1);
@@ -192,7 +215,7 @@ static int describe_failure(lua_State *L) {
     const char *better = embedder->explain(embedder->user, failed->co, text);
     text = better != NULL ? better : text;
   }
-  luaL_traceback(L, failed->co, text, 0);
+  push_traceback(L, failed->co, text);
   return 1;
 }
 

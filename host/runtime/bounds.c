@@ -3,14 +3,13 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "runtime/patterns.h"
+#include "runtime/tables.h"
 
 /* Each function has these upvalues. */
 enum { ORIGINAL = 1, TURN = 2 };
-
-/* Bytes of one element of a table's array. */
-enum { ELEMENT = 16 };
 
 static guard_turn *turn_of(lua_State *L) {
   return lua_touserdata(L, lua_upvalueindex(TURN));
@@ -21,84 +20,48 @@ static lua_Unsigned bytes_allowed(lua_State *L) {
   return limit != 0 ? limit : INT32_MAX;
 }
 
-static lua_Unsigned elements_allowed(lua_State *L) {
-  return bytes_allowed(L) / ELEMENT;
-}
-
 /* Goes on as Lua's own function, none of which has upvalues. */
 static int pass_on(lua_State *L) {
   return lua_tocfunction(L, lua_upvalueindex(ORIGINAL))(L);
 }
 
-/* --------------------------------------------------------------- table -- */
-
-/* Raises if `first` to `last` are more elements than a script can hold. */
-static void check_range(lua_State *L, lua_Integer first, lua_Integer last) {
-  if (last < first)
-    return;
-  lua_Unsigned count = (lua_Unsigned)last - (lua_Unsigned)first;
-  if (count >= elements_allowed(L))
-    luaL_error(L, "stopped: %I to %I are more elements than a script may hold",
-               (LUAI_UACINT)first, (LUAI_UACINT)last);
-}
-
-/* Raises if the object at 1 says that it is longer than it can be. */
-static lua_Integer check_length(lua_State *L) {
-  luaL_checkany(L, 1);
-  lua_Integer length = luaL_len(L, 1);
-  check_range(L, 1, length);
-  return length;
-}
-
-static int table_move(lua_State *L) {
-  check_range(L, luaL_checkinteger(L, 2), luaL_checkinteger(L, 3));
-  return pass_on(L);
-}
-
-static int table_counted(lua_State *L) {
-  if (lua_getmetatable(L, 1)) { /* a plain table is as long as it is */
-    lua_pop(L, 1);
-    check_length(L);
-  }
-  return pass_on(L);
-}
-
-/* concat(t, separator, first, last) and unpack(t, first, last) */
-static int from_to(lua_State *L, int first) {
-  lua_Integer from = luaL_optinteger(L, first, 1);
-  if (lua_isnoneornil(L, first + 1))
-    check_range(L, from, check_length(L));
-  else
-    check_range(L, from, luaL_checkinteger(L, first + 1));
-  return pass_on(L);
-}
-
-static int table_concat(lua_State *L) {
-  return from_to(L, 3);
-}
-
-static int table_unpack(lua_State *L) {
-  return from_to(L, 2);
-}
-
 /* -------------------------------------------------------------- string -- */
 
+/*
+** rep(text, count, separator): in few strokes, since Lua's own makes as many as
+** there are repetitions.
+*/
 static int string_rep(lua_State *L) {
-  size_t size = 0, separator = 0;
-  luaL_checklstring(L, 1, &size);
+  size_t size = 0, gap = 0;
+  const char *text = luaL_checklstring(L, 1, &size);
   lua_Integer count = luaL_checkinteger(L, 2);
-  luaL_optlstring(L, 3, "", &separator);
-  lua_Unsigned each = (lua_Unsigned)size + separator;
-  if (count > 0 && each == 0) {
-    lua_pushliteral(L, ""); /* Lua's own would count them all */
+  const char *separator = luaL_optlstring(L, 3, "", &gap);
+  size_t each = size + gap;
+  luaL_Buffer result;
+  if (count <= 0 || each == 0) {
+    lua_pushliteral(L, "");
     return 1;
   }
-  if (count > 0 && (lua_Unsigned)count > bytes_allowed(L) / each + 1)
+  if ((lua_Unsigned)count > bytes_allowed(L) / each + 1)
     return luaL_error(L,
                       "stopped: a text of %I times %I bytes is more than a "
                       "script may hold",
                       (LUAI_UACINT)count, (LUAI_UACINT)each);
-  return pass_on(L);
+  size_t total = (size_t)count * each - gap;
+  char *to = luaL_buffinitsize(L, &result, total);
+  memcpy(to, text, size);
+  size_t done = size;
+  if (count > 1) {
+    memcpy(to + size, separator, gap);
+    done = each;
+  }
+  while (done < total) {
+    size_t stroke = done < total - done ? done : total - done;
+    memcpy(to + done, to, stroke);
+    done += stroke;
+  }
+  luaL_pushresultsize(&result, total);
+  return 1;
 }
 
 /* ---------------------------------------------------------- metatables -- */
@@ -143,8 +106,56 @@ static int load_text(lua_State *L, int mode) {
   return pass_on(L);
 }
 
+/* A long text is compiled in pieces, with a look before each. */
+enum { PIECE = 16 * 1024 };
+
+typedef struct long_text {
+  guard_turn *turn;
+  const char *rest; /* borrowed */
+  size_t size;
+} long_text;
+
+static const char *next_piece(lua_State *L, void *user, size_t *size) {
+  long_text *text = user;
+  const char *piece = text->rest;
+  guard_look(L, text->turn);
+  *size = text->size < PIECE ? text->size : PIECE;
+  text->rest += *size;
+  text->size -= *size;
+  return *size > 0 ? piece : NULL;
+}
+
 static int base_load(lua_State *L) {
-  return load_text(L, 3);
+  long_text text = {.turn = turn_of(L)};
+  if (lua_type(L, 1) != LUA_TSTRING || lua_rawlen(L, 1) <= PIECE)
+    return load_text(L, 3);
+  text.rest = lua_tolstring(L, 1, &text.size);
+  bool has_environment = !lua_isnone(L, 4);
+  const char *name = luaL_optstring(L, 2, text.rest);
+  luaL_optstring(L, 3, "t");
+  if (lua_load(L, next_piece, &text, name, "t") != LUA_OK) {
+    luaL_pushfail(L);
+    lua_insert(L, -2);
+    return 2;
+  }
+  if (has_environment) {
+    lua_pushvalue(L, 4);
+    if (lua_setupvalue(L, -2, 1) == NULL)
+      lua_pop(L, 1);
+  }
+  return 1;
+}
+
+/* ------------------------------------------------------------------- os -- */
+
+/* A format is worked off item by item. */
+static int os_date(lua_State *L) {
+  enum { LONGEST = 1000 };
+  size_t size = 0;
+  luaL_optlstring(L, 1, "", &size);
+  luaL_argcheck(L, size <= LONGEST, 1,
+                "a format of at most 1000 bytes expected");
+  return pass_on(L);
 }
 
 static int base_loadfile(lua_State *L) {
@@ -207,13 +218,8 @@ static const bounded all[] = {
     {LUA_GNAME, "xpcall", base_xpcall},
     {"debug", "setmetatable", set_metatable},
     {"debug", "sethook", refuse_hook},
-    {"table", "move", table_move},
-    {"table", "insert", table_counted},
-    {"table", "remove", table_counted},
-    {"table", "sort", table_counted},
-    {"table", "concat", table_concat},
-    {"table", "unpack", table_unpack},
     {"string", "rep", string_rep},
+    {"os", "date", os_date},
 };
 
 void bounds_open(lua_State *L, guard_turn *turn) {
@@ -225,6 +231,7 @@ void bounds_open(lua_State *L, guard_turn *turn) {
     lua_setfield(L, -2, all[i].name);
     lua_pop(L, 1);
   }
+  tables_open(L, turn);
   lua_getglobal(L, LUA_STRLIBNAME);
   patterns_open(L, guard_look, turn);
   lua_pop(L, 1);

@@ -93,6 +93,20 @@ void guard_stop(guard *guard) {
 
 /* ---------------------------------------------------------------- turn -- */
 
+uint64_t guard_spent_us(const guard_turn *turn) {
+  uint64_t spent_us = GUARD_TICK_MS * 1000U;
+  if (turn->began_ns != 0)
+    spent_us += (thread_ns() - turn->began_ns) / 1000;
+  return spent_us;
+}
+
+void guard_again(guard_turn *turn) {
+  turn->began_ns = 0;
+  turn->reason = GUARD_NONE;
+  turn->text[0] = '\0';
+  atomic_signal_fence(memory_order_seq_cst);
+}
+
 void guard_enter(guard *guard, guard_turn *turn, uint64_t limit_ms) {
   turn->limit_ms = limit_ms;
   turn->began_ns = 0;

@@ -57,6 +57,15 @@ void guard_stop(guard *guard);
 void guard_enter(guard *guard, guard_turn *turn, uint64_t limit_ms);
 void guard_leave(guard *guard, guard_turn *turn, lua_State *co);
 
+/*
+** The processor's time that the running turn has taken, within GUARD_TICK_MS:
+** as much too much as it may have run before the first tick.
+*/
+uint64_t guard_spent_us(const guard_turn *turn);
+
+/* Begins the running turn anew, within the same limit. */
+void guard_again(guard_turn *turn);
+
 /* Ends the running turn of a state at its next instruction. */
 void guard_trip(guard_turn *turn, guard_reason reason);
 

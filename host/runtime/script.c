@@ -241,6 +241,7 @@ void script_log_counters(const script *script) {
       {"rollbacks", c->rollbacks},
       {"busy_us", c->busy_us},
       {"longest_us", c->longest_us},
+      {"stopped_us", c->stopped_us},
       {"memory", script->current != NULL ? script->current->memory : 0},
   };
   enum { COUNT = sizeof values / sizeof values[0] };

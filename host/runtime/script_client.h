@@ -43,6 +43,7 @@ typedef struct script_counters {
   uint64_t rollbacks;  /* returns to the last good version */
   uint64_t busy_us;    /* time spent in Lua */
   uint64_t longest_us; /* the longest turn */
+  uint64_t stopped_us; /* of the processor, the longest that was stopped */
 } script_counters;
 
 typedef struct script_client {

@@ -263,6 +263,23 @@ static void stop(lua_State *L, lua_Debug *frame) {
   guard_hook(&((script_state *)state)->turn, L);
 }
 
+/* One of those that luv's loop calls one after the other. */
+static bool is_luv_callback(const script_state *state,
+                            const iotops_lua_call *call) {
+  return state->runs_luv && state->depth == 2 && call->kind == IOTOPS_CALL_LUV;
+}
+
+static void count_stop(script_state *state, const char *failed) {
+  script_counters *counters = &state->script->client.counters;
+  if (failed == NULL || state->turn.reason == GUARD_NONE)
+    return;
+  uint64_t spent_us = guard_spent_us(&state->turn);
+  if (spent_us > counters->stopped_us)
+    counters->stopped_us = spent_us;
+  counters->stopped++;
+  state->script->stopped_by[state->turn.reason]++;
+}
+
 static void enter(void *user, lua_State *co, iotops_lua_call *call) {
   script_state *state = user;
   host *host = state->script->host;
@@ -271,8 +288,12 @@ static void enter(void *user, lua_State *co, iotops_lua_call *call) {
     state->turn_ns = uv_hrtime();
   if (call->began_ns == 0)
     call->began_ns = state->depth == 0 ? state->turn_ns : uv_hrtime();
-  if (state->depth++ > 0)
+  if (state->depth++ > 0) {
+    if (is_luv_callback(state, call))
+      guard_again(&state->turn);
     return;
+  }
+  state->runs_luv = call->kind == IOTOPS_CALL_LUV;
   state->refused_size = 0;
   guard_enter(&host->guard, &state->turn,
               call->kind == IOTOPS_CALL_MAIN ? host->options.load_limit_ms
@@ -296,12 +317,13 @@ static void leave(void *user, lua_State *co, const iotops_lua_call *call,
   script_state *state = user;
   script_counters *counters = &state->script->client.counters;
   uint64_t now_ns = uv_hrtime();
+  if (is_luv_callback(state, call)) {
+    count_stop(state, failed);
+    guard_again(&state->turn);
+  }
   if (--state->depth == 0) {
+    count_stop(state, failed);
     guard_leave(&state->script->host->guard, &state->turn, co);
-    if (failed != NULL && state->turn.reason != GUARD_NONE) {
-      counters->stopped++;
-      state->script->stopped_by[state->turn.reason]++;
-    }
     uint64_t spent_us = (now_ns - state->turn_ns) / 1000;
     counters->busy_us += spent_us;
     if (spent_us > counters->longest_us)

@@ -32,8 +32,9 @@ struct script_state {
   size_t
       refused_size; /* what was asked for and not given, since the last gift */
   guard_turn turn;
-  uint64_t turn_ns;                   /* when the running turn began */
-  unsigned depth;                     /* turns inside each other */
+  uint64_t turn_ns; /* when the running turn began */
+  bool runs_luv;    /* the running turn is luv\'s loop: callbacks are turns */
+  unsigned depth;   /* turns inside each other */
   uint64_t ended_calls, failed_calls; /* but for the main chunk and hand-offs */
   bool declared;                      /* its main chunk has run */
   bool draining;
