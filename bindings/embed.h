@@ -112,7 +112,7 @@ typedef struct iotops_lua_embedder {
   ** The state store client of `client`, made when first asked for and shared by
   ** all states: observers of one key are counted together.  NULL with `err`
   ** when it cannot be made.  The function may be NULL: each state makes its
-  *own.
+  ** own.
   */
   struct iotops_state_store *(*state_store)(void *user, iotops_error *err);
 

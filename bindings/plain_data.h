@@ -4,10 +4,9 @@
 **
 ** Plain are nil, booleans, integers, floats, strings, iotops.null, and tables
 ** of these without a metatable (but for the mark of a JSON array).  A table
-*that is reached twice is one table
-** afterwards, too; one that contains itself is refused, as is everything that
-** is not plain, with the path to it.  The bytes are nobody's to send or keep:
-** their form is that of this program alone.
+** that is reached twice is one table afterwards, too; one that contains itself
+** is refused, as is everything that is not plain, with the path to it.  The
+** bytes are nobody's to send or keep: their form is that of this program alone.
 */
 #ifndef BINDINGS_PLAIN_DATA_H
 #define BINDINGS_PLAIN_DATA_H

@@ -100,12 +100,11 @@ void script_client_put_back(script_client *client, unsigned to,
                             iotops_message *message, iotops_ack ack);
 
 /*
-** Hands held messages to their receivers, in order of arrival, and
-** ends holding and keeping.  Those that match one of `filters` are acknowledged
-*instead:
-** the generation that had the filter until now was given them as well, unless
-** it was keeping.  So are those whose endpoint has no successor; they are
-** counted in `unclaimed` unless another endpoint is given the same.
+** Hands held messages to their receivers, in order of arrival, and ends holding
+** and keeping.  Those that match one of `filters` are acknowledged instead: the
+** generation that had the filter until now was given them as well, unless it
+** was keeping.  So are those whose endpoint has no successor; they are counted
+** in `unclaimed` unless another endpoint is given the same.
 */
 void script_client_release(script_client *client, const char *const *filters,
                            size_t filter_count);

@@ -292,12 +292,11 @@ IOTOPS_API void iotops_request_fail(iotops_request *request,
 /*
 ** Gives a request back, whose handler has not ended it and does nothing more:
 ** the executor's handler, or its successor's, is called with it again, in its
-*turn, as if it came
-** then, with what is left of its lifetime.  True: that is so, and the request
-** is not the caller's any more.  False, with nothing changed, when one of the
-** two does not keep requests, that handler's executor has been stopped or
-** freed, the request has been given up, or memory was short.  Not within the
-*callback of the handler.
+** turn, as if it came then, with what is left of its lifetime.  True: that is
+** so, and the request is not the caller's any more.  False, with nothing
+** changed, when one of the two does not keep requests, that handler's executor
+** has been stopped or freed, the request has been given up, or memory was
+** short.  Not within the callback of the handler.
 */
 IOTOPS_API bool iotops_request_again(iotops_request *request);
 

@@ -53,8 +53,7 @@ IOTOPS_API int iotops_settings_auto(iotops_settings *settings,
 ** (ms), max_unacked (messages that a broker may send without an
 ** acknowledgement, though it was asked for receive_max; past it the connection
 ** is given up; 0: receive_max), max_held_bytes (bytes of undelivered messages
-*past which
-** the transport is not read; 0: unlimited), publish_queue_full
+** past which the transport is not read; 0: unlimited), publish_queue_full
 ** (wait|drop_newest|drop_oldest).
 */
 IOTOPS_API int iotops_settings_set(iotops_settings *settings, const char *name,
