@@ -325,6 +325,23 @@ static void a_successor_is_given_what_was_kept_and_what_waited(void **state) {
   assert_int_equal(f->client.unclaimed, 0);
 }
 
+static void of_qos_0_so_much_is_kept_and_no_more(void **state) {
+  fixture *f = *state;
+  iotops_message message = IOTOPS_MESSAGE_INIT;
+  message.topic = iotops_text_of("t");
+  endpoint(f, first, 1);
+  script_client_keep(&f->client);
+  for (int i = 0; i < 10003; i++)
+    f->session.on_message[0](f->session.receiver_user[0], &message,
+                             (iotops_ack){0});
+  assert_int_equal(f->client.counters.dropped, 3);
+  deliver(f, 0, "t", 1); /* of QoS 1, which the broker bounds */
+  assert_int_equal(f->client.held_count, 10001);
+  script_client_resume(&f->client);
+  assert_int_equal(f->client.held_count, 0);
+  assert_int_equal(f->client.counters.received, 10001);
+}
+
 static void without_a_successor_it_is_acknowledged_and_counted(void **state) {
   fixture *f = *state;
   iotops_receiver *old = endpoint(f, first, 1);
@@ -424,6 +441,7 @@ int main(void) {
       TEST(a_connection_that_goes_takes_what_comes_again),
       TEST(a_client_that_is_shut_leaves_what_it_kept_to_the_broker),
       TEST(a_successor_is_given_what_was_kept_and_what_waited),
+      TEST(of_qos_0_so_much_is_kept_and_no_more),
       TEST(without_a_successor_it_is_acknowledged_and_counted),
       TEST(a_wider_filter_takes_over_and_doubles_nothing),
       TEST(a_late_acknowledgement_counts_as_stale),

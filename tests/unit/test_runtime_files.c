@@ -139,6 +139,76 @@ static void a_file_that_becomes_readable_is_a_change(void **state) {
   assert_true(source_is_changed(&f->source));
 }
 
+static void content_has_a_name_wherever_it_is(void **state) {
+  fixture *f = *state;
+  char text[64], why[1024], first[SOURCE_HASH_SIZE], again[SOURCE_HASH_SIZE];
+  char elsewhere[128];
+  const char *bytes = NULL;
+  size_t size = 0;
+  write_file(f->path, "return 1\n");
+  read_it(f, text, sizeof text, why);
+  source_hash(&f->source, first);
+  assert_int_equal(strspn(first, "0123456789abcdef"), 16);
+  assert_int_equal(first[16], '\0');
+  source_clear(&f->source);
+  snprintf(elsewhere, sizeof elsewhere, "%s.copy", f->path);
+  write_file(elsewhere, "return 1\n");
+  assert_int_equal(source_read(&f->source, elsewhere, &bytes, &size, NULL), 0);
+  source_hash(&f->source, again);
+  assert_string_equal(first, again);
+  write_file(f->path, "return 2\n");
+  read_it(f, text, sizeof text, why);
+  source_hash(&f->source, again);
+  assert_string_not_equal(first, again);
+}
+
+static void a_version_is_recalled_without_its_files(void **state) {
+  fixture *f = *state;
+  char text[64], why[1024], before[SOURCE_HASH_SIZE], after[SOURCE_HASH_SIZE];
+  source kept = {.context = f->context}, made = {.context = f->context};
+  const char *bytes = NULL;
+  size_t size = 0;
+  iotops_error err;
+  write_file(f->path, "return 1\n");
+  read_it(f, text, sizeof text, why);
+  source_hash(&f->source, before);
+  assert_int_equal(source_copy(&kept, &f->source), 0);
+  source_clear(&f->source);
+  unlink(f->path);
+  assert_true(source_has(&kept, f->path));
+  assert_int_equal(source_recall(&made, &kept, f->path, &bytes, &size, &err),
+                   0);
+  assert_int_equal(size, 9);
+  assert_memory_equal(bytes, "return 1\n", 9);
+  source_hash(&made, after);
+  assert_string_equal(before, after);
+  assert_int_equal(
+      source_recall(&made, &kept, "/other.lua", &bytes, &size, &err), -1);
+  assert_non_null(strstr(err.message, "not part of that version"));
+  /* Without its bytes it still tells a change. */
+  source_forget_bytes(&made);
+  assert_false(source_has(&made, f->path));
+  write_file(f->path, "return 1\n");
+  assert_false(source_is_changed(&made));
+  write_file(f->path, "return 2\n");
+  assert_true(source_is_changed(&made));
+  source_clear(&kept);
+  source_clear(&made);
+}
+
+static void files_are_bounded_together(void **state) {
+  fixture *f = *state;
+  const char *bytes = NULL;
+  size_t size = 0;
+  iotops_error err;
+  write_file(f->path, "x");
+  assert_int_equal(truncate(f->path, SOURCE_FILE_LIMIT / 2 - 1), 0);
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(source_read(&f->source, f->path, &bytes, &size, &err), 0);
+  assert_int_equal(source_read(&f->source, f->path, &bytes, &size, &err), -1);
+  assert_non_null(strstr(err.message, "larger than 16 MiB"));
+}
+
 /* -------------------------------------------------------------- watch -- */
 
 static void told(void *user, bool event) {
@@ -248,6 +318,9 @@ int main(void) {
       TEST(a_file_that_vanishes_is_a_change),
       TEST(what_cannot_be_read_says_why),
       TEST(a_file_that_becomes_readable_is_a_change),
+      TEST(content_has_a_name_wherever_it_is),
+      TEST(a_version_is_recalled_without_its_files),
+      TEST(files_are_bounded_together),
       TEST(a_burst_of_writes_is_told_once),
       TEST(files_that_a_script_writes_beside_it_are_none_of_ours),
       TEST(a_burst_without_end_is_told_nevertheless),
