@@ -44,7 +44,7 @@ static const figure process_rows[] = {
 };
 #undef FIGURES
 
-static uint64_t resident_bytes(void) {
+uint64_t metrics_resident_bytes(void) {
   unsigned long long size = 0, resident = 0;
   FILE *file = fopen("/proc/self/statm", "re");
   if (file == NULL)
@@ -75,7 +75,7 @@ static process_figures process_now(const host *host) {
       .ready = probes_are_ready(host),
       .start_ms = host->started_ms > 0 ? (uint64_t)host->started_ms : 0,
       .cpu_ns = (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec,
-      .resident = resident_bytes(),
+      .resident = metrics_resident_bytes(),
       .descriptors = open_descriptors(),
       .descriptors_max = limit.rlim_cur,
       .longest_turn_ms =

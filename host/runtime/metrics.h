@@ -17,4 +17,7 @@
 */
 void metrics_write(const host *host, text_buffer *buffer);
 
+/* Memory of the process that is in use and not swapped out; 0: unknown. */
+uint64_t metrics_resident_bytes(void);
+
 #endif

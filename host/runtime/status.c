@@ -9,6 +9,7 @@
 
 #include "context/text.h"
 #include "protocol/rfc3339.h"
+#include "runtime/metrics.h"
 #include "runtime/reload.h"
 
 json_t *status_text(const char *text) {
@@ -131,17 +132,6 @@ static const char *state_of_host(const host *host) {
   return iotops_mqtt_is_connected(host->client) ? "connected" : "disconnected";
 }
 
-static uint64_t resident_bytes(void) {
-  unsigned long long size = 0, resident = 0;
-  FILE *file = fopen("/proc/self/statm", "re");
-  if (file == NULL)
-    return 0;
-  if (fscanf(file, "%llu %llu", &size, &resident) != 2)
-    resident = 0;
-  fclose(file);
-  return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static json_t *status_of_host(const host *host) {
   json_t *object = json_object();
   iotops_session_metrics metrics = {0};
@@ -162,7 +152,7 @@ static json_t *status_of_host(const host *host) {
   set_text(object, "broker", broker);
   set_number(object, "messages", metrics.unacked);
   set_number(object, "oldest_message_ms", metrics.oldest_unacked_ms);
-  set_number(object, "memory", resident_bytes());
+  set_number(object, "memory", metrics_resident_bytes());
   return object;
 }
 

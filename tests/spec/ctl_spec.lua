@@ -159,6 +159,56 @@ describe("iotops ctl", function()
     assert.truthy(said:find("no earlier version", 1, true), said)
   end)
 
+  it("reload: takes up a script that could not be loaded so far", function()
+    it_is = world("this is not Lua")
+    it_is.host = it_is.place:run({ it_is.path }, { env = it_is.env, unconnected = true })
+    process.eventually("it is up", function() return (it_is.ctl("status")) == 0 end)
+    assert.equal("failed", it_is.status().state)
+    -- Where no change is noticed by itself.
+    local file = assert(io.open(it_is.path, "w"))
+    file:write(fans("1"))
+    file:close()
+    local answer, code = it_is.json("reload")
+    assert.equal(0, code)
+    assert.truthy(({ committed = true, unchanged = true })[answer.scripts[1].outcome])
+    assert.equal("serving", it_is.status().state)
+    assert.equal(1, (it_is.ctl("reload", "nobody")))
+  end)
+
+  it("asks the system who connects: nobody but the user and root", function()
+    if uv.getuid() ~= 0 then return pending("needs another user to be") end
+    it_is = world()
+    local open = assert(uv.fs_mkdtemp("/tmp/iotops-open-XXXXXX"))
+    finally(function() os.execute("rm -rf " .. open) end)
+    local socket = open .. "/host.sock"
+    it_is.run { "--control", socket }
+    assert.equal(0, (it_is.ctl("--socket", socket, "status")))
+    local ask = ([[
+      local uv = require "luv"
+      local pipe = uv.new_pipe()
+      pipe:connect("%s", function(failure)
+        if failure then return print(failure) end
+        pipe:write('{"verb":"status"}' .. string.char(10))
+        pipe:read_start(function(_, data)
+          print(data and "answered" or "sent away")
+          pipe:close()
+        end)
+      end)
+      uv.run()
+    ]]):format(socket)
+    local function other_user()
+      return process.run({ "setpriv", "--reuid", "65534", "--clear-groups", "lua5.4", "-e", ask },
+        { cwd = "/" }):text()
+    end
+    assert(uv.fs_chmod(open, tonumber("755", 8)))
+    local said = other_user()
+    assert.truthy(said:find("EACCES", 1, true), said)
+    assert(uv.fs_chmod(socket, tonumber("777", 8)))
+    said = other_user()
+    assert.truthy(said:find("sent away", 1, true), said)
+    assert.falsy(said:find("answered", 1, true))
+  end)
+
   it("status: tells of a version that was rolled back by itself", function()
     it_is = world()
     it_is.run()
