@@ -138,7 +138,7 @@ static iotops_text some_text(uint64_t *seed, char *into, uint32_t limit) {
 
 static void whatever_a_message_holds_comes_back(void **state) {
   uint64_t seed = 20260131;
-  char texts[12][256], bytes[512];
+  char texts[12][256], bytes[512] = {0};
   for (int round = 0; round < 3000; round++) {
     iotops_user_property properties[4];
     text_buffer buffer;
