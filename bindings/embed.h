@@ -193,7 +193,8 @@ void iotops_lua_freeze(lua_State *L, bool frozen);
 
 /*
 ** Calls in hand that are in the middle of something: all but on_start
-** functions, spawned ones and luv callbacks that sleep or wait for an event.
+** functions, spawned ones and luv callbacks that sleep or wait for an event, a
+** lock or a connection.
 */
 size_t iotops_lua_busy_calls(lua_State *L);
 

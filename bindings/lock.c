@@ -193,6 +193,7 @@ static int acquire(lua_State *L, bool waits) {
     return push_failure(L, &err);
   }
   begun->cancel = give_up;
+  begun->rests = waits;
   if (options.renew_ms > 0)
     keep(L, self);
   return wait_yield(L, begun, NULL);

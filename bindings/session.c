@@ -57,6 +57,7 @@ static bool leave(wait *given_up) {
 static int wait_on(lua_State *L, lua_session *self) {
   wait *waiting = wait_new(L, wait_push_true);
   waiting->cancel = leave;
+  waiting->rests = true;
   waiting->user = self;
   waiting->room_next = self->first;
   self->first = waiting;

@@ -25,7 +25,7 @@ struct wait {
   const iotops_error *err; /* NULL: success */
   void *user;
   bool done;
-  bool rests;   /* for a time or an event: nothing is under way */
+  bool rests;   /* for a time, an event, a turn: may last for ever */
   bool stashed; /* results are in the registry */
   iotops_timer timer;
   wait *next, *previous; /* in state->waits */

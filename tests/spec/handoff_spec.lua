@@ -256,12 +256,13 @@ describe("handing the state of a script over", function()
     hosting.stop(host)
   end)
 
-  it("does not wait for loops that sleep", function()
+  it("does not wait for loops that sleep, nor for those that wait for a lock", function()
     place = hosting.place()
     local function text(version)
       return NOTES .. ([[
         iotops.handoff { save = function() return 1 end, restore = function() end }
         iotops.on_start(function() while true do iotops.sleep(30) end end)
+        iotops.on_start(function() iotops.lock("nobody gives it"):lock() end)
         iotops.on_telemetry("work", function(value) note(value.n, "%s") end)
       ]]):format(version)
     end
