@@ -1,6 +1,7 @@
 #include "runtime/allow.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ----------------------------------------------------------------- list -- */
@@ -109,10 +110,7 @@ static const withheld all[] = {
 
 static bool is_granted(const char *list, const withheld *part) {
   char name[64];
-  size_t size = strlen(part->library);
-  memcpy(name, part->library, size);
-  name[size] = '.';
-  strcpy(name + size + 1, part->name);
+  snprintf(name, sizeof name, "%s.%s", part->library, part->name);
   return (part->grant != NULL && has_exactly(list, part->grant)) ||
          has_exactly(list, name);
 }

@@ -94,7 +94,7 @@ void guard_stop(guard *guard) {
 /* ---------------------------------------------------------------- turn -- */
 
 uint64_t guard_spent_us(const guard_turn *turn) {
-  uint64_t spent_us = GUARD_TICK_MS * 1000U;
+  uint64_t spent_us = (uint64_t)GUARD_TICK_MS * 1000;
   if (turn->began_ns != 0)
     spent_us += (thread_ns() - turn->began_ns) / 1000;
   return spent_us;

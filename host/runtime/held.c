@@ -123,7 +123,7 @@ static size_t window_of(const host *host) {
 static bool is_full(script *script, const glance *at, size_t window) {
   const host_options *options = &script->host->options;
   held_record *held = &script->held;
-  if (options->held_share == 0 || window == 0)
+  if (options->held_share == 0)
     return false;
   size_t percent = at->holds * 100 / window;
   if (percent >= options->held_share && !held->crowded) {
@@ -166,7 +166,7 @@ static bool look_at(script *script) {
   }
   at.holds_only = true;
   size_t left = glance_through(&at);
-  if (is_full(script, &at, window))
+  if (window > 0 && is_full(script, &at, window))
     while (options->forgotten == HELD_ACKNOWLEDGE && at.oldest_in != NULL &&
            at.holds * 100 / window >= FULL_PERCENT) {
       settle(&at, "was among too many");
