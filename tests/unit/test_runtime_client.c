@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "runtime/script_client.h"
+#include "runtime/tap.h"
 
 enum { LIMIT = 8 };
 
@@ -427,6 +428,72 @@ static void a_publish_that_is_not_accepted_leaves_nothing(void **state) {
                    -1);
 }
 
+typedef struct looker {
+  tap tap;
+  script_client *client; /* whose tap it ends; NULL: goes on */
+  size_t count;
+  char last[512];
+} looker;
+
+static void look_on(tap *tap, iotops_text line) {
+  looker *looker = tap->user;
+  looker->count++;
+  snprintf(looker->last, sizeof looker->last, "%.*s", (int)line.size,
+           line.data);
+  if (looker->client != NULL)
+    tap_end(&looker->client->taps, tap);
+}
+
+static void look(fixture *f, looker *looker) {
+  looker->tap = (tap){.tapped = look_on, .user = looker, .script = "fans"};
+  tap_begin(&f->client.taps, &looker->tap);
+}
+
+static void who_taps_sees_what_passes_and_how_it_ended(void **state) {
+  fixture *f = *state;
+  iotops_error lost;
+  looker a = {0}, b = {.client = &f->client};
+  iotops_message message = IOTOPS_MESSAGE_INIT;
+  const iotops_mqtt_result refused = {.reason_code = 0x87},
+                           failed = {.error = &lost}, sent = {0};
+  int told = 0;
+  message.topic = iotops_text_of("out/1");
+  receive(f, first);
+  deliver(f, 0, "before", 1);
+  look(f, &a);
+  look(f, &b);
+  deliver(f, 0, "in/1", 2);
+  assert_int_equal(a.count, 1);
+  assert_non_null(strstr(a.last, "\"direction\":\"in\",\"script\":\"fans\","
+                                 "\"outcome\":\"received\",\"topic\":"
+                                 "\"in/1\",\"payload_text\":\"2\""));
+  deliver(f, 0, "in/2", 3);
+  assert_int_equal(a.count, 2);
+  assert_int_equal(b.count, 1); /* it wanted no more than one */
+  iotops_error_set(&lost, IOTOPS_CANCELLATION, "the session has ended");
+  const iotops_mqtt_result *const results[] = {&refused, &failed, &sent};
+  const char *const outcomes[] = {"\"Not authorized\"",
+                                  "\"the session has ended\"", "\"sent\""};
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(iotops_mqtt_publish(&f->client.base, &message, noted,
+                                         &told, NULL, NULL),
+                     0);
+    f->session.done(f->session.done_user, results[i]);
+    assert_int_equal(a.count, 3 + i);
+    assert_non_null(strstr(a.last, "\"direction\":\"out\""));
+    assert_non_null(strstr(a.last, outcomes[i]));
+  }
+  /* One that goes while a publish is under way hears no more of it. */
+  assert_int_equal(
+      iotops_mqtt_publish(&f->client.base, &message, noted, &told, NULL, NULL),
+      0);
+  tap_end(&f->client.taps, &a.tap);
+  f->session.done(f->session.done_user, &sent);
+  assert_int_equal(a.count, 5);
+  assert_null(f->client.taps);
+  assert_int_equal(told, 4);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
   const struct CMUnitTest tests[] = {
@@ -447,6 +514,7 @@ int main(void) {
       TEST(a_late_acknowledgement_counts_as_stale),
       TEST(publishes_are_counted_by_how_they_end),
       TEST(a_publish_that_is_not_accepted_leaves_nothing),
+      TEST(who_taps_sees_what_passes_and_how_it_ended),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
