@@ -373,6 +373,7 @@ static void drop_for_want(iotops_telemetry_receiver *receiver,
     log_dropped(receiver, message, why);
   else if (receiver->dropped - receiver->told_dropped >= ROW_MAX)
     tell_dropped(receiver);
+  iotops_task_soon(receiver->context, &receiver->pump); /* ends the row */
   settle(receiver, ack);
 }
 

@@ -478,7 +478,11 @@ static void finish(farm *farm) {
   CHECK(farm->asked[farm->count - 1].completed == 1);
   CHECK(farm->network.clients[1].first == NULL);
   for (uint32_t i = 0; i < farm->count; i++)
-    missing += farm->owed[i] && !farm->seen[i];
+    if (farm->owed[i] && !farm->seen[i]) {
+      missing++;
+      if (getenv("MODEL_LOG"))
+        fprintf(stderr, "message %u was not handled\n", (unsigned)i);
+    }
   /* More of the same are told in one record. */
   CHECK(missing <= logged(farm, " error ") + logged(farm, "dropped a ") ||
         logged(farm, " more messages"));
