@@ -89,7 +89,9 @@ describe("iotops ctl", function()
     it_is.run()
     it_is.place:publish("in/a", '{"n":1}')
     it_is.place:publish("in/a", '{"bad":true}')
-    process.eventually("two are handled", function() return it_is.status().received == 2 end)
+    process.eventually("two are handled", function()
+      return it_is.status().telemetry.count == 2
+    end)
     local answer = it_is.json("status")
     local script = answer.scripts[1]
     assert.equal("fans", script.script)
@@ -185,7 +187,9 @@ describe("iotops ctl", function()
     assert.equal(0, (it_is.ctl("--socket", socket, "status")))
     local ask = ([[
       local uv = require "luv"
-      local pipe = uv.new_pipe()
+      local pipe, ignored = uv.new_pipe(), uv.new_signal()
+      ignored:start("sigpipe", function() end)
+      ignored:unref()
       pipe:connect("%s", function(failure)
         if failure then return print(failure) end
         pipe:write('{"verb":"status"}' .. string.char(10))
