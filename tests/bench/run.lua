@@ -207,11 +207,21 @@ local function computing(...)
   end
 end
 
-local function computing_plainly()
-  local lua = process.start({ "lua5.4", "tests/bench/compute.lua" },
-    { env = { PLAIN = "1", COUNT = tostring(TURNS) } })
-  local seconds = figures(lua, "([%d.]+) seconds")
-  lua:wait(30)
+-- The same by a Lua without us.
+local function plainly(name)
+  return function()
+    local lua = process.start({ "lua5.4", ("tests/bench/%s.lua"):format(name) },
+      { env = { PLAIN = "1", COUNT = tostring(TURNS) } })
+    local seconds = figures(lua, "([%d.]+) seconds")
+    lua:wait(30)
+    return seconds * 1e3
+  end
+end
+
+local function matching(broker)
+  local host = ours("patterns", broker, TURNS, fresh_topic())
+  local seconds = figures(host, "([%d.]+) seconds")
+  stop(host)
   return seconds * 1e3
 end
 
@@ -288,7 +298,9 @@ local rows = {
     bare = computing("--turn-limit", "0", "--load-limit", "0", "--memory-limit", "0"),
     ours = computing() },
   { name = "the same, not a plain lua5.4", unit = "ms", goal = "-",
-    bare = computing_plainly, ours = computing() },
+    bare = plainly "compute", ours = computing() },
+  { name = "patterns, not a plain lua5.4", unit = "ms", goal = "<= 1.3 x",
+    bare = plainly "patterns", ours = matching },
   { name = "stopping a runaway (left: limit)", unit = "ms, longest", goal = "<= 250",
     bare = function() return stops.LIMIT * 1e3 end, ours = stopping },
   { name = "reload at 10 000 messages/s", unit = "us p99", second = "us p50",

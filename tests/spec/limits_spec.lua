@@ -9,7 +9,7 @@ local sanitized = require("sanitized").flags ~= ""
 
 -- Milliseconds: the budget of a turn, and how much later it may end; under
 -- sanitizers a function of C that is bounded takes longer.
-local BUDGET, MARGIN = 200, sanitized and 500 or 50
+local BUDGET, MARGIN = 120, sanitized and 500 or 50
 
 -- In a script of its own each: what luv calls, what runs at the end.
 local ELSEWHERE = [[
@@ -54,7 +54,7 @@ iotops.on_telemetry("work/%d", function()
 end)]]):format(index, runaway[2]))
     end
     local host = place:run(scripts, { args = { "--turn-limit", tostring(BUDGET / 1000),
-      "--memory-limit", "64", "--set", "keep_alive=2" } })
+      "--memory-limit", "32", "--set", "keep_alive=2" } })
     hosting.record(host, "subscribed: ", #scripts)
     local env = place.broker:environment("pinger")
     local pinger = process.start({ "lua5.4", "-e", [[
