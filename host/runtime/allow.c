@@ -81,6 +81,7 @@ static const withheld all[] = {
     {"io", "input", "io"},
     {"io", "output", "io"},
     {"io", "read", "io"},
+    {"io", "stdin", "io"}, /* who reads it waits for an operator's keys */
     {"io", "tmpfile", "io"},
     {"io", "popen", NULL},
     {"os", "remove", "io"},
@@ -133,6 +134,8 @@ static int refusing(lua_State *L) {
         is_granted(list, &all[i]))
       continue;
     lua_pushfstring(L, "%s.%s", library, all[i].name);
+    if (strcmp(all[i].name, "stdin") == 0) /* no function: nobody calls it */
+      return allow_refuse(L, lua_tostring(L, -1));
     lua_pushcclosure(L, refused, 1);
     return 1;
   }
@@ -209,30 +212,55 @@ void allow_check_module(lua_State *L, const char *list, const char *module,
              module, path, module);
 }
 
+/* What search_c has kept: the script may change `package` as it likes. */
+enum {
+  KEPT_LIST = 1,
+  KEPT_SEARCHPATH,
+  KEPT_LOADLIB,
+  KEPT_CPATH,
+  KEPT_WHOLE, /* looks for the library of the name's first part */
+  KEPT_COUNT = KEPT_WHOLE
+};
+
 /*
-** Stands in for a searcher of C modules.  Upvalues: the searcher, the list,
-** whether it looks for the library of the name's first part.
+** Stands in for a searcher of C modules.  Unlike Lua's own it looks in the
+** places that the host has set, and takes nothing but the function that is
+** named after the whole module.
 */
 static int search_c(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
-  const char *list = lua_touserdata(L, lua_upvalueindex(2));
+  bool whole = lua_toboolean(L, lua_upvalueindex(KEPT_WHOLE));
+  size_t size = whole ? strcspn(name, ".") : strlen(name);
+  if (whole && name[size] == '\0')
+    return 0;
   lua_settop(L, 1);
-  if (lua_toboolean(L, lua_upvalueindex(3)))
-    lua_pushlstring(L, name, strcspn(name, "."));
-  else
-    lua_pushvalue(L, 1);
-  lua_getglobal(L, "package");
-  lua_getfield(L, 3, "searchpath");
+  lua_pushvalue(L, lua_upvalueindex(KEPT_SEARCHPATH));
+  lua_pushlstring(L, name, size);
+  lua_pushvalue(L, lua_upvalueindex(KEPT_CPATH));
+  lua_call(L, 2, 2);
+  if (lua_isnil(L, 2))
+    return 1; /* where it was looked for */
+  lua_settop(L, 2);
+  const char *path = lua_tostring(L, 2);
+  allow_check_module(L, lua_touserdata(L, lua_upvalueindex(KEPT_LIST)), name,
+                     path);
+  lua_pushvalue(L, lua_upvalueindex(KEPT_LOADLIB));
   lua_pushvalue(L, 2);
-  lua_getfield(L, 3, "cpath");
-  lua_call(L, 2, 1);
-  if (lua_isstring(L, -1))
-    allow_check_module(L, list, name, lua_tostring(L, -1));
-  lua_settop(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, 1, LUA_MULTRET);
-  return lua_gettop(L);
+  lua_pushliteral(L, "luaopen_");
+  luaL_gsub(L, name, ".", "_");
+  lua_concat(L, 2);
+  lua_call(L, 2, 3);
+  if (lua_isfunction(L, 3)) {
+    lua_pushvalue(L, 3);
+    lua_pushvalue(L, 2);
+    return 2; /* the loader and the file's name */
+  }
+  if (whole && strcmp(lua_tostring(L, 5), "init") == 0) {
+    lua_pushfstring(L, "no module '%s' in file '%s'", name, path);
+    return 1;
+  }
+  return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s", name,
+                    path, lua_tostring(L, 4));
 }
 
 void allow_open(lua_State *L, const char *list) {
@@ -252,10 +280,12 @@ void allow_open(lua_State *L, const char *list) {
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "searchers");
   for (int i = 3; i <= 4; i++) {
-    lua_rawgeti(L, -1, i);
     lua_pushlightuserdata(L, (void *)list);
+    lua_getfield(L, -3, "searchpath");
+    lua_getfield(L, -4, "loadlib");
+    lua_getfield(L, -5, "cpath");
     lua_pushboolean(L, i == 4);
-    lua_pushcclosure(L, search_c, 3);
+    lua_pushcclosure(L, search_c, KEPT_COUNT);
     lua_rawseti(L, -2, i);
   }
   lua_pop(L, 2);

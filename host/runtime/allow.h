@@ -31,8 +31,9 @@ bool allow_has(const char *list, const char *name);
 
 /*
 ** Withholds from the opened libraries of a state what the list does not have,
-** once bounds are open.  `list` outlives the state.  May raise when memory is
-** short.
+** once bounds are open and package.cpath is what it is to be: C modules are
+** looked for there whatever a script makes of it, unless all is allowed.
+** `list` outlives the state.  May raise when memory is short.
 */
 void allow_open(lua_State *L, const char *list);
 

@@ -133,7 +133,9 @@ static void search_recalled(lua_State *L, const script_state *state, int search,
 /*
 ** Stands in for Lua's own searcher of files: what is ours comes out of the
 ** program, and from nowhere else; of the other modules it notes those of the
-** script's folder, whose change is a change of the script.
+** script's folder, whose change is a change of the script.  Upvalues: the
+** state, the table `package` and its searchpath, for which the script could put
+** others in their places.
 */
 static int search_file(lua_State *L) {
   script_state *state = lua_touserdata(L, lua_upvalueindex(1));
@@ -147,10 +149,9 @@ static int search_file(lua_State *L) {
   if (strcmp(name, "iotops") == 0 || strncmp(name, "iotops.", 7) == 0)
     return luaL_error(L, "module '%s' is not part of iotops %s", name,
                       iotops_version());
-  lua_getglobal(L, "package");
-  lua_getfield(L, -1, "searchpath");
+  lua_pushvalue(L, lua_upvalueindex(3));
   int search = lua_gettop(L);
-  lua_getfield(L, -2, "path");
+  lua_getfield(L, lua_upvalueindex(2), "path");
   if (lua_type(L, -1) != LUA_TSTRING)
     return luaL_error(L, "'package.path' must be a string");
   if (state->recalled.count > 0) {
@@ -426,13 +427,15 @@ static int furnish(lua_State *L) {
   state->turn.memory_limit = script->host->options.memory_limit;
   luaL_openlibs(L);
   bounds_open(L, &state->turn);
+  confine_paths(L, script->folder);
   allow_open(L, script->host->options.allow);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "searchers");
   lua_pushlightuserdata(L, state);
-  lua_pushcclosure(L, search_file, 1);
+  lua_pushvalue(L, -3);
+  lua_getfield(L, -4, "searchpath");
+  lua_pushcclosure(L, search_file, 3);
   lua_rawseti(L, -2, 2);
-  confine_paths(L, script->folder);
   lua_getglobal(L, "os");
   lua_pushcfunction(L, refuse_exit);
   lua_setfield(L, -2, "exit");

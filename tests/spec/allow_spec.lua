@@ -139,12 +139,28 @@ describe("what a script may load", function()
     local said = try {
       "require 'mine'",
       "package.searchers[3]('lpeg')",
-      "package.cpath = '/usr/lib/x86_64-linux-gnu/lua/5.4/lp?g.so' require 'e'",
+      "package.cpath = '/none/?.so' require 'lpeg'",
       "package.path = 'FOLDER/sub/../../?.lua' package.searchers[2]('"
         .. folder:match("[^/]+$") .. ".own')",
     }
     for index, each in ipairs(said) do
       assert.truthy(each:find("is not allowed to scripts here", 1, true), index .. ": " .. each)
+    end
+  end)
+
+  it("is not what a script that changes the library would have it be", function()
+    local said = try({
+      "package.searchpath = function() return nil end require 'luv'",
+      "package.searchpath = function() return {} end require 'none'",
+      "local real = package package = { searchpath = print, cpath = '' } require 'lfs'",
+      "package.cpath = nil setmetatable(package, { __index = print }) require 'lfs'",
+      "package.cpath = package.searchpath('lfs', package.cpath) require 'cjson.x-lfs'",
+      "io.stdin:read()",
+    }, "--allow", "cjson")
+    for index, each in ipairs(said) do
+      assert.truthy(each:find("^false"), index .. ": " .. each)
+      assert.truthy(each:find("is not allowed to scripts here", 1, true)
+        or each:find("not found", 1, true), index .. ": " .. each)
     end
   end)
 
