@@ -416,10 +416,12 @@ static void on_message(void *user, const iotops_message *message,
     return;
   }
   merge_clock(delivery, message);
-  if (has_place(receiver) && receiver->waiting == 0)
+  if (has_place(receiver) && receiver->waiting == 0) {
+    tell_dropped(receiver); /* the row ends with this one */
     handle(delivery, message);
-  else
+  } else {
     wait_for_turn(delivery, message);
+  }
 }
 
 static iotops_telemetry_delivery *
@@ -488,6 +490,7 @@ void iotops_telemetry_receiver_free(iotops_telemetry_receiver *receiver) {
   subscription_free(receiver->subscription);
   receiver->subscription = NULL;
   iotops_task_cancel(receiver->context, &receiver->pump);
+  tell_dropped(receiver);
   if (receiver->waiting > 0)
     iotops_log(receiver->context, IOTOPS_LOG_WARN, component,
                "a receiver is freed while %zu messages for %.*s wait; they "

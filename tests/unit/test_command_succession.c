@@ -103,6 +103,29 @@ static void assert_status(size_t n, const char *status) {
   assert_string_equal(property_of(published(n), "__stat"), status);
 }
 
+/* ---------------------------------------------------------------- pause -- */
+
+static void
+a_paused_executor_begins_nothing_and_goes_on_in_order(void **state) {
+  (void)state;
+  iotops_command_executor_options options = options_of(&old_side);
+  make(&old_side, &options);
+  old_side.answers = true;
+  iotops_command_executor_pause(old_side.executor, true);
+  ask(0);
+  ask(1);
+  assert_int_equal(old_side.executed, 0);
+  iotops_command_executor_pause(old_side.executor, false);
+  assert_int_equal(old_side.executed, 0); /* not within the call */
+  settle_down();
+  ask(2);
+  assert_int_equal(old_side.executed, 3);
+  assert_int_equal(publish_count(), 3);
+  for (size_t n = 0; n < 3; n++)
+    answer_nth(STUB_PUBLISH, n, 0);
+  assert_string_equal(acks(), "1,2,3,");
+}
+
 /* ---------------------------------------------------------------- again -- */
 
 static void a_request_that_is_given_back_is_executed_once_more(void **state) {
@@ -417,6 +440,7 @@ static void no_allocation_that_fails_leaves_anything(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      TEST(a_paused_executor_begins_nothing_and_goes_on_in_order),
       TEST(a_request_that_is_given_back_is_executed_once_more),
       TEST(one_that_came_first_is_executed_first_again),
       TEST(a_request_is_executed_again_within_its_lifetime),

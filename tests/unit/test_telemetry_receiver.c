@@ -665,6 +665,74 @@ static void a_message_without_memory_is_told_and_acked(void **state) {
   }
 }
 
+static void
+the_rest_of_a_row_without_memory_is_told_with_the_next_one(void **state) {
+  (void)state;
+  listener listener = {0};
+  listen_simply(&listener);
+  deliver(1, "takes the slot");
+  for (uint16_t i = 2; i <= 4; i++) {
+    iotops_message message = incoming(i, "x");
+    s.allocations = 0;
+    s.fail_at = i == 2 ? 3 : 2; /* the stub's copy, its own once, this one */
+    assert_int_equal(stub_deliver(s.stub, &message), 1);
+    s.fail_at = 0;
+  }
+  assert_int_equal(s.warnings, 1);
+  iotops_telemetry_delivery_done(listener.open[0]);
+  deliver(5, "is handled");
+  assert_int_equal(s.warnings, 2);
+  assert_non_null(strstr(s.last_warning, "dropped 2 more messages"));
+  iotops_telemetry_delivery_done(listener.open[1]);
+  iotops_telemetry_receiver_free(listener.receiver);
+}
+
+static void
+a_paused_receiver_begins_nothing_and_goes_on_in_order(void **state) {
+  (void)state;
+  listener listener = {.at_once = true};
+  listen_simply(&listener);
+  iotops_telemetry_receiver_pause(listener.receiver, true);
+  deliver(1, "a");
+  deliver(2, "b");
+  iotops_context_drain(s.context);
+  assert_int_equal(listener.count, 0);
+  assert_int_equal(s.stub->ack_count, 0);
+  iotops_telemetry_receiver_pause(listener.receiver, false);
+  assert_int_equal(listener.count, 0); /* not inside the call */
+  deliver(3, "c");
+  iotops_context_drain(s.context);
+  assert_int_equal(listener.count, 3);
+  for (uint16_t i = 0; i < 3; i++)
+    assert_int_equal(s.stub->acks[i], i + 1);
+  iotops_telemetry_receiver_free(listener.receiver);
+}
+
+static void what_waits_can_be_taken_out_unacknowledged(void **state) {
+  (void)state;
+  listener listener = {.at_once = true};
+  iotops_ack ack = {0};
+  listen_simply(&listener);
+  assert_null(iotops_telemetry_receiver_take(listener.receiver, &ack));
+  iotops_telemetry_receiver_pause(listener.receiver, true);
+  deliver(1, "a");
+  deliver(2, "b");
+  iotops_message *message =
+      iotops_telemetry_receiver_take(listener.receiver, &ack);
+  assert_non_null(message);
+  assert_memory_equal(message->payload.data, "a", 1);
+  assert_true(ack.epoch != 0);
+  iotops_free(s.context, message);
+  iotops_telemetry_receiver_pause(listener.receiver, false);
+  iotops_context_drain(s.context);
+  assert_int_equal(listener.count, 1);
+  assert_string_equal(listener.seen[0].payload, "b");
+  assert_int_equal(s.stub->ack_count, 1);
+  iotops_mqtt_settle(s.client, ack);
+  assert_int_equal(s.stub->ack_count, 2);
+  iotops_telemetry_receiver_free(listener.receiver);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -693,6 +761,9 @@ int main(void) {
       TEST(a_receiver_names_what_is_wrong_with_its_options),
       TEST(a_receiver_survives_any_failed_allocation),
       TEST(a_message_without_memory_is_told_and_acked),
+      TEST(the_rest_of_a_row_without_memory_is_told_with_the_next_one),
+      TEST(a_paused_receiver_begins_nothing_and_goes_on_in_order),
+      TEST(what_waits_can_be_taken_out_unacknowledged),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
