@@ -35,6 +35,9 @@ return {
   { "os.date", "while true do os.date(('%c'):rep(500000)) end",
     "a format of at most 1000 bytes" },
   { "deep recursion", "local function f(n) return 1 + f(n + 1) end f(1)", "stopped: " },
+  { "deep traceback", [[
+    local function f(n) return n > 0 and 1 + f(n - 1) or error("at the bottom") end
+    while true do xpcall(f, debug.traceback, 180000) end]] },
   { "recursion in C", [[
     local function f() return ("x"):gsub("x", f) end
     while true do pcall(f) end]] },

@@ -177,6 +177,28 @@ static int base_dofile(lua_State *L) {
   return lua_gettop(L);
 }
 
+/* ----------------------------------------------------------- traceback -- */
+
+/*
+** traceback(thread, message, level) of a stack that is hundreds of thousands
+** deep takes longer than the recursion did.
+*/
+static int debug_traceback(lua_State *L) {
+  enum { DEEP = 10000 };
+  lua_Debug frame;
+  bool has_thread = lua_isthread(L, 1);
+  lua_State *co = has_thread ? lua_tothread(L, 1) : L;
+  const char *message = lua_tostring(L, has_thread ? 2 : 1);
+  if (!lua_getstack(co, DEEP, &frame) ||
+      (message == NULL && !lua_isnoneornil(L, has_thread ? 2 : 1)))
+    return pass_on(L);
+  luaL_where(L, 1);
+  lua_pushfstring(L, "%s%sstack traceback:\n\t%s...\t(more than %d levels)",
+                  message != NULL ? message : "", message != NULL ? "\n" : "",
+                  lua_tostring(L, -1), (int)DEEP);
+  return 1;
+}
+
 /* -------------------------------------------------------------- xpcall -- */
 
 /*
@@ -218,6 +240,7 @@ static const bounded all[] = {
     {LUA_GNAME, "xpcall", base_xpcall},
     {"debug", "setmetatable", set_metatable},
     {"debug", "sethook", refuse_hook},
+    {"debug", "traceback", debug_traceback},
     {"string", "rep", string_rep},
     {"os", "date", os_date},
 };
