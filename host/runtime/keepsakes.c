@@ -36,6 +36,7 @@ void keepsakes_clear(keepsakes *kept) {
     kept->timers = timer->next;
     iotops_free(kept->context, timer);
   }
+  kept->timer_count = 0;
   while (kept->metrics != NULL) {
     kept_metric *metric = kept->metrics;
     kept->metrics = metric->next;
@@ -45,6 +46,33 @@ void keepsakes_clear(keepsakes *kept) {
 }
 
 /* ------------------------------------------------------------- timers -- */
+
+/*
+** Whether nothing is known of the timer but, maybe, that it has fired; then no
+** claimant looks at it any more.
+*/
+static bool has_ended(const kept_timer *timer) {
+  return !timer->timer.running;
+}
+
+/*
+** Makes room for one more, if a script makes up ever new names: what was
+** cancelled goes, and of those that have fired the first.
+*/
+static void forget_ended(keepsakes *kept) {
+  kept_timer **oldest = NULL;
+  if (kept->timer_count < KEEPSAKES_TIMERS_MAX)
+    return;
+  for (kept_timer **at = &kept->timers; *at != NULL; at = &(*at)->next)
+    if (has_ended(*at) && (oldest == NULL || (*oldest)->timer.fired))
+      oldest = at;
+  if (oldest == NULL)
+    return; /* those that run are bounded */
+  kept_timer *forgotten = *oldest;
+  *oldest = forgotten->next;
+  iotops_free(kept->context, forgotten);
+  kept->timer_count--;
+}
 
 iotops_lua_kept_timer *keepsakes_timer(keepsakes *kept, const char *name,
                                        uint64_t generation) {
@@ -57,8 +85,10 @@ iotops_lua_kept_timer *keepsakes_timer(keepsakes *kept, const char *name,
     if (found == NULL)
       return NULL;
     memcpy(found->name, name, size);
+    forget_ended(kept);
     found->next = kept->timers;
     kept->timers = found;
+    kept->timer_count++;
   }
   found->generation = generation;
   return &found->timer;
@@ -74,6 +104,7 @@ void keepsakes_committed(keepsakes *kept, uint64_t generation,
     if (timer->generation + 1 < generation) {
       *at = timer->next;
       iotops_free(kept->context, timer);
+      kept->timer_count--;
       continue;
     }
     if (timer->generation < generation && timer->timer.running && left != NULL)

@@ -6,19 +6,25 @@
 ** reload that fails has touched nothing.  A timer that a generation does not
 ** claim does not run; it is forgotten once a further generation has not
 ** claimed it either, so that a rollback finds it where it was.  A counter is
-** forgotten only when there are too many and no living generation has it.
+** forgotten only when there are too many and no living generation has it; so is
+** a timer that has fired or was cancelled, beyond KEEPSAKES_TIMERS_MAX names.
 */
 #ifndef RUNTIME_KEEPSAKES_H
 #define RUNTIME_KEEPSAKES_H
 
 #include "embed.h"
 
+/* Those that run in a generation and those that the one before has left, and
+** as many that have fired. */
+enum { KEEPSAKES_TIMERS_MAX = 3 * IOTOPS_LUA_TIMERS_MAX };
+
 struct kept_timer;
 struct kept_metric;
 
 typedef struct keepsakes {
-  iotops_context *context;     /* borrowed */
-  struct kept_timer *timers;   /* owned */
+  iotops_context *context;   /* borrowed */
+  struct kept_timer *timers; /* owned; the newest first */
+  size_t timer_count;
   struct kept_metric *metrics; /* owned; in order of name */
   size_t metric_count;
   iotops_lua_leases leases; /* cleared by who owns the state store */
@@ -41,8 +47,9 @@ void keepsakes_clear(keepsakes *kept);
 
 /*
 ** The record of a timer, for the generation that claims it; a new one is all
-** zero.  Valid until that generation ends or is quiesced.  NULL when memory is
-** short.
+** zero.  Valid as long as it says that the timer runs, and until that
+*generation
+** ends or is quiesced.  NULL when memory is short.
 */
 iotops_lua_kept_timer *keepsakes_timer(keepsakes *kept, const char *name,
                                        uint64_t generation);

@@ -201,6 +201,9 @@ static void dismiss(script_client *client, held_message *held) {
   free_held(client, held);
 }
 
+static void observe_connection(script_client *client);
+static void observe_no_more(script_client *client);
+
 static void hold(client_receiver *receiver, const iotops_message *message,
                  iotops_ack ack) {
   script_client *client = receiver->client;
@@ -224,6 +227,7 @@ static void hold(client_receiver *receiver, const iotops_message *message,
   held->ack = ack;
   held->kept = client->keeping;
   link_held(client, held, client->newest);
+  observe_connection(client);
 }
 
 static void on_message(void *user, const iotops_message *message,
@@ -283,6 +287,7 @@ static void remove_receiver(iotops_mqtt_client *base,
     if (held->receiver == removed)
       dismiss(client, held);
   }
+  observe_no_more(client);
   iotops_free(base->context, removed);
 }
 
@@ -307,19 +312,24 @@ static void disconnected(iotops_mqtt_observer *observer) {
   let_go(observer->user, false);
 }
 
-void script_client_keep(script_client *client) {
-  if (client->keeping)
+/* From what is held first to when nothing is held any more. */
+static void observe_connection(script_client *client) {
+  if (client->observer.user != NULL)
     return;
-  client->keeping = true;
   client->observer.disconnected = disconnected;
   client->observer.user = client;
   iotops_mqtt_observe(client->session, &client->observer);
 }
 
-static void end_keeping(script_client *client) {
-  if (client->keeping)
-    iotops_mqtt_unobserve(client->session, &client->observer);
-  client->keeping = false;
+static void observe_no_more(script_client *client) {
+  if (client->observer.user == NULL || client->held != NULL)
+    return;
+  iotops_mqtt_unobserve(client->session, &client->observer);
+  client->observer.user = NULL;
+}
+
+void script_client_keep(script_client *client) {
+  client->keeping = true;
 }
 
 static client_receiver *marked(const script_client *client, unsigned mark) {
@@ -406,8 +416,7 @@ static void hand_out(script_client *client, held_message *held,
 
 void script_client_release(script_client *client, const char *const *filters,
                            size_t filter_count) {
-  client->holding = false;
-  end_keeping(client);
+  client->holding = client->keeping = false;
   /* The handler may remove receivers: nothing is remembered in between. */
   while (client->held != NULL) {
     client_receiver *receiver =
@@ -419,6 +428,7 @@ void script_client_release(script_client *client, const char *const *filters,
   }
   for (client_receiver *at = client->receivers; at != NULL; at = at->next)
     at->holding = false;
+  observe_no_more(client);
 }
 
 /* The first that is held for a receiver that holds no longer. */
@@ -430,15 +440,17 @@ static held_message *first_free(const script_client *client) {
 }
 
 void script_client_resume(script_client *client) {
-  end_keeping(client);
+  client->keeping = false;
   for (held_message *held; (held = first_free(client)) != NULL;)
     hand_out(client, held, held->receiver);
+  observe_no_more(client);
 }
 
 void script_client_shut(script_client *client) {
   client->shut = true;
-  end_keeping(client);
+  client->keeping = false;
   let_go(client, true);
+  observe_no_more(client);
 }
 
 /* --------------------------------------------------------- connection -- */

@@ -14,7 +14,7 @@
 ** While it *keeps*, the receivers of all endpoints hold theirs: the generation
 ** that serves is about to hand its state over.  What is held is handed out in
 ** the order of arrival across receivers.  When the connection goes, what the
-** broker will deliver again is let go.
+** broker will deliver again is let go, for whatever it is held.
 **
 ** A *shut* receiver leaves messages
 ** unacknowledged: the broker will deliver them to the host's next start.

@@ -50,7 +50,9 @@ static bool fake_settle(iotops_mqtt_client *client, iotops_ack ack) {
   fake_session *fake = (fake_session *)client;
   if (fake->stale)
     return false;
-  fake->settled[fake->settled_count++] = ack.seq;
+  if (fake->settled_count < LIMIT)
+    fake->settled[fake->settled_count] = ack.seq;
+  fake->settled_count++;
   return true;
 }
 
@@ -289,6 +291,19 @@ static void a_connection_that_goes_takes_what_comes_again(void **state) {
   assert_string_equal(f->seen, "a1 a2 ");
 }
 
+static void what_a_reload_holds_comes_again_as_well(void **state) {
+  fixture *f = *state;
+  f->client.holding = true;
+  endpoint(f, first, 1);
+  deliver(f, 0, "t", 1);
+  f->session.observer->disconnected(f->session.observer);
+  deliver(f, 0, "t", 1);
+  deliver(f, 0, "t", 2);
+  script_client_release(&f->client, NULL, 0);
+  assert_string_equal(f->seen, "a1 a2 ");
+  assert_null(f->session.observer);
+}
+
 static void
 a_client_that_is_shut_leaves_what_it_kept_to_the_broker(void **state) {
   fixture *f = *state;
@@ -506,6 +521,7 @@ int main(void) {
       TEST(a_client_that_keeps_gives_back_in_order_of_arrival),
       TEST(what_a_reload_holds_is_not_given_back),
       TEST(a_connection_that_goes_takes_what_comes_again),
+      TEST(what_a_reload_holds_comes_again_as_well),
       TEST(a_client_that_is_shut_leaves_what_it_kept_to_the_broker),
       TEST(a_successor_is_given_what_was_kept_and_what_waited),
       TEST(of_qos_0_so_much_is_kept_and_no_more),

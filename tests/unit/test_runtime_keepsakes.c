@@ -85,6 +85,27 @@ static void a_timer_is_the_same_for_each_generation(void **state) {
   assert_string_equal(told, "");
 }
 
+static void ever_new_names_of_timers_do_not_grow_without_end(void **state) {
+  char name[32];
+  (void)state;
+  keepsakes_timer(&kept, "every", 1)->running = true;
+  keepsakes_timer(&kept, "once", 1)->fired = true;
+  for (int i = 0; i < 2 * KEEPSAKES_TIMERS_MAX; i++) {
+    snprintf(name, sizeof name, "order-%d", i);
+    *keepsakes_timer(&kept, name, 1) = (iotops_lua_kept_timer){0};
+    assert_true(kept.timer_count <= KEEPSAKES_TIMERS_MAX);
+  }
+  /* What was cancelled goes before what has fired. */
+  assert_true(keepsakes_timer(&kept, "once", 1)->fired);
+  for (int i = 0; i < 2 * KEEPSAKES_TIMERS_MAX; i++) {
+    snprintf(name, sizeof name, "job-%d", i);
+    keepsakes_timer(&kept, name, 1)->fired = true;
+    assert_true(kept.timer_count <= KEEPSAKES_TIMERS_MAX);
+  }
+  assert_true(keepsakes_timer(&kept, "every", 1)->running);
+  assert_true(keepsakes_timer(&kept, name, 1)->fired);
+}
+
 static void
 a_timer_is_forgotten_by_the_second_that_does_not_claim_it(void **state) {
   (void)state;
@@ -214,6 +235,7 @@ static void without_memory_nothing_is_kept_and_nothing_leaks(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(a_timer_is_the_same_for_each_generation),
+      TEST(ever_new_names_of_timers_do_not_grow_without_end),
       TEST(a_timer_is_forgotten_by_the_second_that_does_not_claim_it),
       TEST(metrics_are_listed_in_order_of_name),
       TEST(to_look_at_a_metric_does_not_make_it),
