@@ -3,7 +3,7 @@
 ** for Prometheus.
 **
 ** Everything is looked up when it is asked for; nothing is kept.  Each script
-** is a value of the label `script`.  host/runtime/README.md lists them all.
+** is a value of the label `script`.  host/README.md lists them all.
 */
 #ifndef RUNTIME_METRICS_H
 #define RUNTIME_METRICS_H

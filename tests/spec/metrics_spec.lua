@@ -250,7 +250,7 @@ describe("the metrics of a host", function()
       expected[#expected + 1] = ("| `%s` | %s | %s | %s |"):format(name, metric.type,
         table.concat(metric.labels, ", "), metric.help)
     end
-    for line in io.lines("host/runtime/README.md") do
+    for line in io.lines("host/README.md") do
       if line:find("^| `iotops_") then listed[#listed + 1] = line end
     end
     assert.same(expected, listed)
