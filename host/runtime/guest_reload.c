@@ -88,6 +88,11 @@ static void begin(awaited_reload *one, script *script,
   snprintf(one->why, sizeof one->why, "%.255s", err.message);
 }
 
+/* Out of a folder, and gone: until its file comes back there is none. */
+static bool is_gone(const script *script) {
+  return script->from_folder && script->missing && script->current == NULL;
+}
+
 static void begin_reloads(guest *guest, const json_t *request, script *only,
                           int (*act)(script *script, iotops_error *err)) {
   host *host = guest->desk->host;
@@ -103,7 +108,7 @@ static void begin_reloads(guest *guest, const json_t *request, script *only,
   }
   guest->awaited_count = 0;
   for (script *at = host->scripts; at != NULL; at = at->next)
-    if (only == NULL || at == only)
+    if (only == NULL ? !is_gone(at) : at == only)
       begin(&guest->awaited[guest->awaited_count++], at, act);
   control_hold(guest->client, true);
   if (!answer_reloads(guest))

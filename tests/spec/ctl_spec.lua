@@ -177,6 +177,26 @@ describe("iotops ctl", function()
     assert.equal(1, (it_is.ctl("reload", "nobody")))
   end)
 
+  it("reload: does not ask for scripts that have left their folder", function()
+    it_is = world()
+    it_is.path = it_is.place.folder
+    it_is.place:script("pumps", "require 'iotops'.on_telemetry('pumps', print)")
+    it_is.run()
+    os.remove(it_is.place.folder .. "/pumps.lua")
+    process.eventually("pumps stops", function()
+      return it_is.json("status").scripts[2].state == "stopped"
+    end)
+    local answer, code = it_is.json("reload")
+    assert.equal(0, code)
+    assert.equal(1, #answer.scripts)
+    assert.equal("fans", answer.scripts[1].script)
+    assert.equal(1, (it_is.ctl("reload", "pumps")))
+    it_is.place:script("pumps", "require 'iotops'.on_telemetry('pumps', print)")
+    process.eventually("pumps is back", function()
+      return #it_is.json("reload").scripts == 2
+    end)
+  end)
+
   it("asks the system who connects: nobody but the user and root", function()
     if uv.getuid() ~= 0 then return pending("needs another user to be") end
     it_is = world()
