@@ -25,16 +25,16 @@ struct call {
   ** traceback, NULL when it ended well.  Must not run Lua.
   */
   void (*ended)(call *call, const char *failed);
-  void *user;                       /* the starter's */
-  const iotops_mqtt_client *client; /* whose message it handles; or NULL */
-  const void *view;   /* what is handled; NULL after the first turn */
-  const void *object; /* identity of the message table in the handler */
-  void *subject;      /* delivery or request, until it was settled */
-  bool held;          /* the handler took the acknowledgement over */
-  bool given_up;      /* calls_abandon() has ended it */
-  bool reported;      /* as one that waits for long */
-  bool deaf;          /* a hook raised in co: it calls no hook any more */
-  bool cut_short;     /* failed as its wait was cancelled by the wanted end */
+  void *user;                 /* the starter's */
+  iotops_mqtt_client *client; /* whose message it handles; or NULL */
+  const void *view;           /* what is handled; NULL after the first turn */
+  const void *object;         /* identity of the message table in the handler */
+  void *subject;              /* delivery or request, until it was settled */
+  bool held;                  /* the handler took the acknowledgement over */
+  bool given_up;              /* calls_abandon() has ended it */
+  bool reported;              /* as one that waits for long */
+  bool deaf;      /* a hook raised in co: it calls no hook any more */
+  bool cut_short; /* failed as its wait was cancelled by the wanted end */
   struct wait *waiting;
   call *next, *previous;             /* in state->calls; spare: next */
   call *envoy_next, *envoy_previous; /* of the same envoy */

@@ -13,7 +13,7 @@ static const class_info hold_info;
 typedef struct hold hold;
 struct hold { /* a userdata */
   iotops_lua *state;
-  const iotops_mqtt_client *client;
+  iotops_mqtt_client *client;
   iotops_telemetry_delivery *delivery; /* NULL: acknowledged */
   hold *next, *previous;
   uint64_t since_ms;
@@ -85,8 +85,11 @@ static void hold_forget(hold *held, const char *why) {
                  .info = {.packet_id = held->packet_id,
                           .topic = {held->topic, held->topic_size}}};
   hold_end(held);
-  call_log(&nobody, IOTOPS_LOG_WARN,
-           "a message that was held%s %s; it is acknowledged", where, why);
+  call_log(&nobody, IOTOPS_LOG_WARN, "a message that was held%s %s; %s", where,
+           why,
+           iotops_mqtt_is_connected(held->client)
+               ? "it is acknowledged"
+               : "without a connection it is not acknowledged");
   if (state->embedder.forgot != NULL)
     state->embedder.forgot(state->embedder.user);
 }

@@ -39,3 +39,38 @@ describe("on_stop", function()
     assert.same({ "stopping: reload", "stopped", "stopping: stop", "stopped" }, host.out)
   end)
 end)
+
+describe("a message that a script still holds", function()
+  local place
+
+  before_each(function() place = hosting.place() end)
+
+  after_each(function() place:close() end)
+
+  local HOLDER = [[
+    local iotops = require "iotops"
+    io.stdout:setvbuf "no"
+    local kept = {}
+    iotops.on_telemetry("in", function(value, message)
+      kept[#kept + 1] = message:hold()
+      print("holds " .. value)
+    end)
+  ]]
+
+  it("is acknowledged with its version, and not when the host stops: it comes again", function()
+    local script = place:script("holder", HOLDER)
+    local host = place:run { script }
+    place:publish("in", "1")
+    host:line "holds 1"
+    place:script("holder", HOLDER .. "-- new")
+    hosting.record(host, "when the script ended; it is acknowledged")
+    place:publish("in", "2")
+    host:line "holds 2"
+    hosting.stop(host)
+    hosting.record(host, "when the script ended; without a connection it is not acknowledged")
+    host = place:run { script }
+    host:line "holds 2"
+    hosting.stop(host)
+    assert.same({ "holds 2" }, host.out)
+  end)
+end)
