@@ -215,7 +215,11 @@ static int describe_failure(lua_State *L) {
     const char *better = embedder->explain(embedder->user, failed->co, text);
     text = better != NULL ? better : text;
   }
-  push_traceback(L, failed->co, text);
+  /* One that a script has caught and raised again tells where it was. */
+  if (strstr(text, "\nstack traceback:\n") == NULL)
+    push_traceback(L, failed->co, text);
+  else
+    lua_pushstring(L, text);
   return 1;
 }
 

@@ -40,6 +40,22 @@ describe("the log of a host", function()
     hosting.stop(host)
   end)
 
+  it("shows one traceback of an error that was caught and raised again: where it was", function()
+    local host = place:run { place:script("fan", [[
+      local iotops = require "iotops"
+      local function deep() error("broken") end
+      iotops.on_telemetry("work", { on_error = "retry", retries = 1, retry_pause = 0 }, function()
+        deep()
+      end)
+    ]]) }
+    place:publish("work", "1")
+    local record = hosting.record(host, "the telemetry handler failed")
+    assert.truthy(record.message:find("fan.lua:2: in upvalue 'deep'", 1, true), record.message)
+    local _, count = record.message:gsub("stack traceback:", "")
+    assert.equal(1, count, record.message)
+    hosting.stop(host)
+  end)
+
   it("has no error of a stop that was wanted", function()
     local host = place:run({ place:script("line", [[
       local iotops = require "iotops"
