@@ -193,6 +193,17 @@ static void open_library(lua_State *L, const char *list, const char *library) {
 
 /* -------------------------------------------------------------- modules -- */
 
+/* "FILE:LINE: " of the script that requires, which may be some levels up. */
+static const char *push_requirer(lua_State *L) {
+  lua_Debug frame;
+  for (int level = 1; lua_getstack(L, level, &frame) != 0; level++) {
+    lua_getinfo(L, "Sl", &frame);
+    if (frame.currentline > 0)
+      return lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
+  }
+  return lua_pushliteral(L, "");
+}
+
 void allow_check_module(lua_State *L, const char *list, const char *module,
                         const char *path) {
   char root[128];
@@ -206,10 +217,11 @@ void allow_check_module(lua_State *L, const char *list, const char *module,
       return;
     module = root;
   }
-  luaL_error(L,
-             "module '%s' (%s) is not allowed to scripts here; the host would "
-             "allow it with --allow default,%s",
-             module, path, module);
+  luaL_error(
+      L,
+      "%smodule '%s' (%s) is not allowed to scripts here; the host would "
+      "allow it with --allow default,%s",
+      push_requirer(L), module, path, module);
 }
 
 /* What search_c has kept: the script may change `package` as it likes. */

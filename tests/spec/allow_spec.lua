@@ -164,6 +164,13 @@ describe("what a script may load", function()
     end
   end)
 
+  it("names the line that requires what is not allowed", function()
+    hosting.write(folder .. "/asks.lua", "\n\nreturn require 'lpeg'")
+    local said = try { "require 'lpeg'", "require 'asks'" }
+    assert.truthy(said[1]:find("/script.lua:2: module 'lpeg'", 1, true), said[1])
+    assert.truthy(said[2]:find("/asks.lua:3: module 'lpeg'", 1, true), said[2])
+  end)
+
   it("is a list of names", function()
     for _, list in ipairs { "", "a,,b", "os execute", "default,", "*" } do
       local result = process.run { hosting.program, "run", "--allow", list, "x.lua" }
