@@ -104,6 +104,24 @@ describe("iotops replay", function()
     assert.equal("new", report.differences[1].what)
   end)
 
+  it("takes what comes after the last record for no difference: nobody has recorded it", function()
+    local ended = replay(recorded(), "--compare", "--after", "120")
+    assert.equal(0, ended.code, ended:text())
+    assert.match("3 messages in, 6 out, 0 errors, 0 differences", ended.out[1], 1, true)
+  end)
+
+  it("says when a recording holds nothing to compare with, and how to get it", function()
+    local ended = replay(DAY, "--compare")
+    assert.equal(1, ended.code, ended:text())
+    assert.match("iotops record --script line1", ended:text(), 1, true)
+    ended = replay({ DAY[1], line { time = "2026-11-21T10:00:01Z", direction = "out",
+      script = "line7", topic = "alarms/a", payload = 1 } }, "--compare")
+    assert.equal(2, ended.code, ended:text())
+    assert.same({}, ended.out)
+    assert.match("holds what the script line7 sent, not line1", ended:text(), 1, true)
+    assert.match("line7.lua", ended:text(), 1, true)
+  end)
+
   it("answers recorded requests", function()
     local ended = replay({
       reading("10:00:00.000", "a", 20),

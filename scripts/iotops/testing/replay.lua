@@ -146,9 +146,33 @@ local function text_of(entry)
   return message.shown { payload = value_of(entry) }
 end
 
--- Messages of each topic are compared in their order.
+local function was_sent_by(entry, name)
+  return entry.direction == "out" and (entry.script == nil or entry.script == name)
+end
+
+-- Why what `name` sends has nothing to be compared with, if so, and whether
+-- that is a mistake.
+local function nothing_to_compare(recording, name, path)
+  local other
+  for _, entry in ipairs(recording) do
+    if was_sent_by(entry, name) then
+      return nil
+    end
+    other = other or entry.direction == "out" and entry.script
+  end
+  if other then
+    return ("%s holds what the script %s sent, not %s: give the candidate the file name %s.lua, "
+      .. "in a folder of its own"):format(path, other, name, other), true
+  end
+  return ("%s holds nothing that a script has sent; `iotops record --script %s` writes that down")
+    :format(path, name), false
+end
+
+-- Messages of each topic are compared in their order.  Nobody knows what was
+-- sent after the last record.
 local function compare(recording, sent, name)
   local expected, topics, list = {}, {}, {}
+  local ended_ms = recording[#recording].time_ms or math.huge
   local function of(topic)
     if not expected[topic] then
       expected[topic] = { recorded = {}, sent = {} }
@@ -157,8 +181,7 @@ local function compare(recording, sent, name)
     return expected[topic]
   end
   for _, entry in ipairs(recording) do
-    if entry.direction == "out" and (entry.script == nil or entry.script == name)
-      and not entry.topic:find "^statestore/" then
+    if was_sent_by(entry, name) and not entry.topic:find "^statestore/" then
       table.insert(of(entry.topic).recorded, entry)
     end
   end
@@ -170,7 +193,7 @@ local function compare(recording, sent, name)
     for index = 1, math.max(#pair.recorded, #pair.sent) do
       local was, is = pair.recorded[index], pair.sent[index]
       local what = not is and "missing" or not was and "new" or difference(was, is)
-      if what then
+      if what and (what ~= "new" or is.time * 1000 < ended_ms + 1) then
         list[#list + 1] = {
           topic = topic, number = index, what = what, line = was and was.line,
           recorded = was and text_of(was), sent = is and text_of(is),
@@ -318,6 +341,14 @@ function replay.run(words)
     longest_us = counters.longest_us,
   }
   if options.compare then
+    local wrong
+    why, wrong = nothing_to_compare(recording, script.name, options.recording)
+    if why then
+      complain("%s", why)
+    end
+    if wrong then
+      return 2
+    end
     report.differences = compare(recording, report.sent, script.name)
   end
   if options.json then
