@@ -55,6 +55,16 @@ local function template(name, filters)
   return TEMPLATE:format(name, name, list)
 end
 
+-- What a script subscribes to in a world; nil and why it cannot be loaded.
+local function filters_of(path)
+  local world <close> = require("iotops.testing").world()
+  local ok, why = pcall(world.run, world, path)
+  if not ok then
+    return nil, why
+  end
+  return world:subscriptions()
+end
+
 --- The specs of one argument; nil and why there are none.
 local function specs_of(path)
   local attributes = require("lfs").attributes(path)
@@ -78,7 +88,7 @@ local function specs_of(path)
 %s has no spec: neither %s%s_spec.lua nor %sspec/%s_spec.lua is there.
 `iotops test --new %s` writes one to start from:
 
-%s]]):format(path, folder, name, folder, name, path, template(name, {}))
+%s]]):format(path, folder, name, folder, name, path, template(name, filters_of(path) or {}))
 end
 
 --- `iotops test --new FILE`
@@ -87,20 +97,20 @@ local function write_new(path)
   local spec = ("%s%s_spec.lua"):format(folder, name)
   if not exists(path) then
     return complain("%s: no such file", path)
+  elseif name:find "_spec$" then
+    return complain("%s is a spec itself; --new takes the script", path)
   elseif exists(spec) then
     return complain("%s is there already; it was left as it is", spec)
   end
-  local testing = require "iotops.testing"
-  local world <close> = testing.world()
-  local ok, why = pcall(world.run, world, path)
-  if not ok then
+  local filters, why = filters_of(path)
+  if not filters then
     return complain("%s", why)
   end
   local file, failed = io.open(spec, "wb")
   if not file then
     return complain("%s", failed)
   end
-  file:write(template(name, world:subscriptions()))
+  file:write(template(name, filters))
   file:close()
   print(("%s is written; `iotops test %s` runs it"):format(spec, path))
   return 0
