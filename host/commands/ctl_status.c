@@ -163,19 +163,22 @@ static void show_host(const json_t *host, bool colour) {
   char up[CELL], memory[CELL], oldest[CELL];
   const char *state = text_of(host, "state");
   bool connected = strcmp(state, "connected") == 0;
+  const char *joint = connected                            ? " to"
+                      : strcmp(state, "disconnected") == 0 ? " from"
+                                                           : ", broker";
+  long long messages = number_of(host, "messages");
   put_duration(up, json_number_value(member(host, "uptime_s")));
   put_size(memory, number_of(host, "memory"));
   put_ms(oldest, json_number_value(member(host, "oldest_message_ms")));
-  printf("%s: %s%s%s %s %s, up %s\n", text_of(host, "client_id"),
+  printf("%s: %s%s%s%s %s, up %s\n", text_of(host, "client_id"),
          !colour     ? ""
          : connected ? GREEN
                      : RED,
-         state, colour ? PLAIN : "", connected ? "to" : "from",
-         text_of(host, "broker"), up);
-  printf("iotops %s, process %lld, %s; %lld messages in hand, the oldest for "
+         state, colour ? PLAIN : "", joint, text_of(host, "broker"), up);
+  printf("iotops %s, process %lld, %s; %lld message%s in hand, the oldest for "
          "%s\n\n",
-         text_of(host, "version"), number_of(host, "pid"), memory,
-         number_of(host, "messages"), oldest);
+         text_of(host, "version"), number_of(host, "pid"), memory, messages,
+         messages == 1 ? "" : "s", oldest);
 }
 
 void ctl_status_show(const json_t *answer, bool colour) {
