@@ -6,7 +6,7 @@
 ** 0600 before it can be connected to, and each peer's user is asked of the
 ** system besides.  A lock beside the socket, which the system gives up with the
 ** process, tells the socket of a dead host, which is replaced, from that of a
-** live one, which is left alone.
+** live one, which is left alone, as is one that another program listens on.
 **
 ** A connection carries lines: requests of the peer, answered one after the
 ** other, and lines of ours.  Nothing here waits for a peer or grows with it:

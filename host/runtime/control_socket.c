@@ -110,18 +110,6 @@ static int take_lock(control_socket *made, iotops_error *err) {
   return refuse(err, made->path, "another host comes and goes there");
 }
 
-/* What a dead host has left; anything else is not ours to remove. */
-static int clear_place(const control_socket *made, iotops_error *err) {
-  struct stat info;
-  if (fstatat(made->folder, made->name, &info, AT_SYMLINK_NOFOLLOW) != 0)
-    return errno == ENOENT ? 0 : refuse(err, made->path, "%s", strerror(errno));
-  if (!S_ISSOCK(info.st_mode))
-    return refuse(err, made->path, "there is something else of that name");
-  if (unlinkat(made->folder, made->name, 0) != 0)
-    return refuse(err, made->path, "%s", strerror(errno));
-  return 0;
-}
-
 /*
 ** The address of `name` in an open folder: by its descriptor, since a path may
 ** be longer than an address, and may change what it leads to.
@@ -134,6 +122,37 @@ static bool address_of(int folder, const char *name,
                         : snprintf(address->sun_path, sizeof address->sun_path,
                                    "/proc/self/fd/%d/%s", folder, name);
   return size > 0 && (size_t)size < sizeof address->sun_path;
+}
+
+/*
+** Whether nobody listens on the socket: it may be that of a program which knows
+** nothing of our lock.
+*/
+static bool is_dead(const control_socket *made) {
+  struct sockaddr_un address;
+  if (!address_of(made->folder, made->name, &address))
+    return false;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0)
+    return false;
+  bool dead = connect(fd, (struct sockaddr *)&address, sizeof address) != 0 &&
+              errno == ECONNREFUSED;
+  close(fd);
+  return dead;
+}
+
+/* What a dead host has left; anything else is not ours to remove. */
+static int clear_place(const control_socket *made, iotops_error *err) {
+  struct stat info;
+  if (fstatat(made->folder, made->name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno == ENOENT ? 0 : refuse(err, made->path, "%s", strerror(errno));
+  if (!S_ISSOCK(info.st_mode))
+    return refuse(err, made->path, "there is something else of that name");
+  if (!is_dead(made))
+    return refuse(err, made->path, "another program listens there");
+  if (unlinkat(made->folder, made->name, 0) != 0)
+    return refuse(err, made->path, "%s", strerror(errno));
+  return 0;
 }
 
 int control_socket_bind(control_socket *made, const char *path,

@@ -115,6 +115,7 @@ void script_vanished(script *script) {
     return;
   script->missing = true;
   if (script->from_folder) {
+    script->retry = false;
     reload_cancel(script);
     probation_clear(script);
     source_clear(&script->refused);

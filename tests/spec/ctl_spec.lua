@@ -418,6 +418,12 @@ describe("iotops ctl", function()
       unconnected = true })
     assert.equal(2, (second:wait(5)))
     assert.truthy(second:text():find("another host listens there", 1, true), second:text())
+    assert(os.remove(it_is.socket .. ".lock")) -- now it could be any program's
+    second = it_is.place:run({ it_is.path }, { env = it_is.env, args = at,
+      unconnected = true })
+    assert.equal(2, (second:wait(5)))
+    assert.truthy(second:text():find("another program listens there", 1, true), second:text())
+    assert.equal(0, (it_is.ctl("status")))
     it_is.host:kill()
     assert.truthy(uv.fs_stat(it_is.socket), "a host that was killed leaves it")
     assert.equal(3, (it_is.ctl("status")))
