@@ -20,7 +20,9 @@ local alive = {} ---@type table<process.Process, true>
 -- Turns the loop until `done()` or until `seconds` have passed.
 local function turn_until(done, seconds)
   local timer, late = uv.new_timer(), false
-  timer:start(math.ceil(seconds * 1000), 0, function() late = true end)
+  -- Repeated: fired at the begin of a turn it would leave that turn to wait for
+  -- ever for whatever comes next.
+  timer:start(math.ceil(seconds * 1000), 100, function() late = true end)
   local result = done() -- asked once a turn: an answer may take a line
   while not result and not late do
     uv.run("once")
