@@ -146,6 +146,8 @@ static void stop_ended(call *ended, const char *failed) {
 }
 
 void jobs_stop(iotops_lua *state, const char *reason) {
+  /* What a handler has spawned is in hand, though it has not begun. */
+  begin_jobs(&state->begin_jobs);
   state->stop_reason = reason;
   while (state->stops != NULL) {
     job *taken = state->stops;
@@ -162,6 +164,7 @@ void jobs_stop(iotops_lua *state, const char *reason) {
     state->stop_calls++;
     call_begin(begun, job_body, NULL);
   }
+  begin_jobs(&state->begin_jobs);
 }
 
 void jobs_init(iotops_lua *state) {
@@ -175,13 +178,19 @@ void jobs_start(iotops_lua *state) {
 }
 
 void jobs_drop(iotops_lua *state) {
+  size_t dropped_count = 0;
   iotops_task_cancel(state->context, &state->begin_jobs);
   while (state->jobs != NULL) {
     job *dropped = state->jobs;
     state->jobs = dropped->next;
     drop_anchor(state->L, dropped);
     state->spawned--;
+    dropped_count++;
   }
+  if (dropped_count > 0 && !state->registering)
+    iotops_log(state->context, IOTOPS_LOG_WARN, "script",
+               "%zu spawned functions had not begun when the script ended",
+               dropped_count);
   state->last_job = &state->jobs;
 }
 

@@ -15,10 +15,11 @@ void timers_stop(iotops_lua *state);
 void jobs_init(iotops_lua *state);
 void jobs_start(iotops_lua *state);
 
-/* Calls the on_stop functions. */
+/* Begins what was spawned, calls the on_stop functions, and begins what these
+** have spawned. */
 void jobs_stop(iotops_lua *state, const char *reason);
 
-/* Gives up what has not begun. */
+/* Gives up what has not begun; functions that were spawned are in the log. */
 void jobs_drop(iotops_lua *state);
 
 #endif

@@ -38,6 +38,24 @@ describe("on_stop", function()
     hosting.stop(host)
     assert.same({ "stopping: reload", "stopped", "stopping: stop", "stopped" }, host.out)
   end)
+
+  it("may spawn, and what it spawns is waited for as well", function()
+    local text = [[
+      io.stdout:setvbuf "no"
+      local iotops = require "iotops"
+      iotops.on_stop(function()
+        for i = 1, 2 do
+          iotops.spawn(function() iotops.sleep(0.05) print("flushed " .. i) end)
+        end
+        iotops.spawn(function() iotops.spawn(print, "too late") end)
+      end)
+      iotops.on_telemetry("in", function() end)
+    ]]
+    local host = place:run { place:script("spawning", text) }
+    hosting.stop(host)
+    assert.same({ "flushed 1", "flushed 2" }, host.out)
+    hosting.record(host, "1 spawned functions had not begun when the script ended")
+  end)
 end)
 
 describe("a message that a script still holds", function()
