@@ -130,6 +130,7 @@ int iotops_lua_save(lua_State *L, size_t limit, iotops_lua_snapshot **saved,
   if (snapshot == NULL)
     return iotops_error_memory(err);
   snapshot->data.context = context;
+  snapshot->data.name = "what save returned";
   snapshot->data.limit = limit != 0 ? limit : SIZE_MAX / 4;
   if (run(L, save_body, snapshot, err) != 0) {
     iotops_lua_snapshot_free(snapshot);

@@ -23,7 +23,8 @@ enum {
 /* The way to a value: keys are on the Lua stack while they are walked. */
 typedef struct step {
   const struct step *outer;
-  int key; /* stack index; 0: the value is the root */
+  int key;          /* stack index; 0: the value is the root */
+  const char *name; /* borrowed; of the root */
 } step;
 
 /* ---------------------------------------------------------------- path -- */
@@ -66,12 +67,13 @@ static void refuse(lua_State *L, const step *at, const char *what) {
   const step *steps[PLAIN_DATA_DEPTH + 2];
   int count = 0;
   luaL_Buffer path;
+  const char *name = at->name;
   for (; at != NULL && at->key != 0; at = at->outer)
     steps[count++] = at;
   luaL_checkstack(L, 16, NULL);
   luaL_buffinit(L, &path);
   if (count == 0)
-    luaL_addstring(&path, "what save returned");
+    luaL_addstring(&path, name);
   for (int i = count; i-- > 0;)
     add_key(L, &path, steps[i]->key, i == count - 1);
   luaL_addchar(&path, ' ');
@@ -87,7 +89,7 @@ static void add(lua_State *L, plain_data *data, const void *bytes,
   if (size == 0)
     return;
   if (size > data->limit || data->size > data->limit - size)
-    luaL_error(L, "what save returned takes more than %I bytes",
+    luaL_error(L, "%s takes more than %I bytes", data->name,
                (lua_Integer)data->limit);
   if (data->size + size > data->capacity) {
     size_t capacity = data->capacity > 0 ? data->capacity * 2 : 1024;
@@ -143,15 +145,17 @@ static void write_value(lua_State *L, int index, plain_data *data,
                         const step *at, int depth);
 
 /* JSON's mark of an array passes; any other metatable does not. */
-static bool has_array_mark(lua_State *L, int index, const step *at) {
+static bool has_array_mark(lua_State *L, int index, const plain_data *data,
+                           const step *at) {
   luaL_checkstack(L, 8, NULL);
   if (!lua_getmetatable(L, index))
     return false;
   push_anchored(L, &json_array_key);
-  if (!lua_rawequal(L, -1, -2))
+  bool is_mark = lua_rawequal(L, -1, -2);
+  if (!is_mark && !data->bare)
     refuse(L, at, "has a metatable");
   lua_pop(L, 2);
-  return true;
+  return is_mark;
 }
 
 static void write_table(lua_State *L, int index, plain_data *data,
@@ -168,7 +172,7 @@ static void write_table(lua_State *L, int index, plain_data *data,
     add(L, data, &seen->number, sizeof seen->number);
     return;
   }
-  bool is_array = has_array_mark(L, index, at);
+  bool is_array = has_array_mark(L, index, data, at);
   if (depth >= PLAIN_DATA_DEPTH)
     refuse(L, at, "is nested too deep");
   if (data->tables == UINT32_MAX)
@@ -185,7 +189,7 @@ static void write_table(lua_State *L, int index, plain_data *data,
   lua_pushnil(L);
   while (lua_next(L, index) != 0) {
     int key = lua_gettop(L) - 1;
-    step inner = {.outer = at, .key = key};
+    step inner = {.outer = at, .key = key, .name = at->name};
     count++;
     if (lua_type(L, key) == LUA_TTABLE || lua_type(L, key) == LUA_TNIL)
       refuse(L, at, "has a table as a key");
@@ -253,7 +257,7 @@ static void write_value(lua_State *L, int index, plain_data *data,
 }
 
 void plain_data_write(lua_State *L, int index, plain_data *data) {
-  step root = {0};
+  step root = {.name = data->name};
   write_value(L, lua_absindex(L, index), data, &root, 0);
   iotops_free(data->context, data->seen);
   data->seen = NULL;
@@ -358,5 +362,8 @@ void plain_data_read(lua_State *L, const plain_data *data) {
 void plain_data_clear(plain_data *data) {
   iotops_free(data->context, data->bytes);
   iotops_free(data->context, data->seen);
-  *data = (plain_data){.context = data->context, .limit = data->limit};
+  *data = (plain_data){.context = data->context,
+                       .limit = data->limit,
+                       .name = data->name,
+                       .bare = data->bare};
 }

@@ -26,6 +26,8 @@ typedef struct plain_data {
   char *bytes;             /* owned */
   size_t size, capacity;
   size_t limit;     /* bytes; written past it: an error */
+  const char *name; /* borrowed; of the value, for errors */
+  bool bare;        /* metatables are left out rather than refused */
   size_t tables;    /* written so far */
   bool shares;      /* some table is reached more than once */
   seen_table *seen; /* owned; while it is written */

@@ -11,9 +11,9 @@
 #include "commands/command.h"
 #include "commands/serve.h"
 #include "commands/tool_state.h"
+#include "plain_data.h"
 #include "runtime/carried.h"
 #include "testing/memory_broker.h"
-#include "testing/plain_copy.h"
 
 enum { CHECK_JSON = SERVE_OPTION_END };
 
@@ -28,6 +28,7 @@ typedef struct checking {
   const iotops_error *err;
   double load_ms;
   iotops_log_level log_level;
+  plain_data facts; /* of the script's state, for the report's */
 } checking;
 
 static void print_help(void) {
@@ -69,7 +70,7 @@ static void furnished(void *user, lua_State *L) {
 
 /* Runs protected in the script's state: what the probe has seen. */
 static int look(lua_State *L) {
-  const checking *at = lua_touserdata(L, 1);
+  checking *at = lua_touserdata(L, 1);
   const script_state *state = at->state;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &probe_key);
   lua_pushstring(L, state->script->folder);
@@ -87,7 +88,8 @@ static int look(lua_State *L) {
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   lua_call(L, 2, 1);
-  return 1;
+  plain_data_write(L, -1, &at->facts);
+  return 0;
 }
 
 /* Adds what the state itself knows to the table at the top. */
@@ -114,10 +116,9 @@ static int add(lua_State *L) {
   if (from != NULL) {
     lua_pushcfunction(from, look);
     lua_pushlightuserdata(from, (void *)at);
-    if (lua_pcall(from, 1, 1, 0) != LUA_OK)
+    if (lua_pcall(from, 1, 0, 0) != LUA_OK)
       return luaL_error(L, "%s: %s", at->path, lua_tostring(from, -1));
-    plain_copy(from, -1, L);
-    lua_pop(from, 1);
+    plain_data_read(L, &at->facts);
     add_state(L, at->state);
   } else {
     lua_createtable(L, 0, 8);
@@ -136,6 +137,10 @@ static int add(lua_State *L) {
 
 static void note(checking *at) {
   lua_State *L = at->L;
+  at->facts = (plain_data){.context = at->host->context,
+                           .limit = SIZE_MAX / 4,
+                           .name = "what is known of the script",
+                           .bare = true};
   lua_pushcfunction(L, add);
   lua_pushvalue(L, 1);
   lua_pushlightuserdata(L, at);
@@ -143,6 +148,7 @@ static void note(checking *at) {
     fprintf(stderr, "iotops check: %s\n", lua_tostring(L, -1));
     lua_pop(L, 1);
   }
+  plain_data_clear(&at->facts);
 }
 
 /* ---------------------------------------------------------------- check -- */

@@ -366,6 +366,7 @@ void world_close(world *closed) {
   iotops_context_run_once(context, false);
   memory_broker_free(closed->broker);
   remove_folder(closed);
+  plain_data_clear(&closed->parcel);
   for (size_t i = 0; i < closed->record_count; i++)
     free_record(context, &closed->records[i]);
   iotops_free(context, closed->records);

@@ -9,6 +9,7 @@
 #ifndef TESTING_WORLD_H
 #define TESTING_WORLD_H
 
+#include "plain_data.h"
 #include "runtime/host.h"
 #include "testing/memory_broker.h"
 
@@ -60,7 +61,8 @@ typedef struct world {
   world_peer *peers;       /* owned */
   world_record *records;   /* owned */
   size_t record_count, record_capacity;
-  char *folder; /* owned; NULL until somebody asks */
+  char *folder;      /* owned; NULL until somebody asks */
+  plain_data parcel; /* what goes to a peer, or comes from one */
 } world;
 
 /* `wall_ms` is when it begins.  Fails with invalid state. */

@@ -8,7 +8,6 @@
 
 #include "gate.h"
 #include "runtime/allow.h"
-#include "testing/plain_copy.h"
 #include "testing/recording.h"
 #include "testing/world_lua.h"
 
@@ -301,22 +300,62 @@ static world_peer *check_peer(lua_State *L, const world *self, int index) {
   abort(); /* that does not return */
 }
 
-typedef struct passing {
-  lua_State *from;
-  world_peer *peer;
-  int first, last; /* in the stack of `from` */
-} passing;
+/* Runs protected in the peer: the function of its module. */
+typedef struct wanted {
+  const world_peer *peer;
+  const char *function;
+} wanted;
 
-/* Runs protected in the peer: leaves its `call` and the arguments. */
-static int receive(lua_State *L) {
-  const passing *passed = lua_touserdata(L, 1);
-  lua_settop(L, 0);
-  world_push_module(passed->peer);
-  lua_getfield(L, -1, "call");
-  lua_remove(L, 1);
-  for (int i = passed->first; i <= passed->last; i++)
-    plain_copy(passed->from, i, L);
-  return lua_gettop(L);
+static int push_wanted(lua_State *L) {
+  const wanted *given = lua_touserdata(L, 1);
+  world_push_module(given->peer);
+  lua_getfield(L, -1, given->function);
+  return 1;
+}
+
+/* Run protected in the peer, too. */
+static int unpack(lua_State *L) {
+  plain_data_read(L, lua_touserdata(L, 1));
+  return 1;
+}
+
+static int pack(lua_State *L) {
+  plain_data_write(L, 1, lua_touserdata(L, 2));
+  return 0;
+}
+
+/* lua_pcall in the peer; what it raises is raised in the test. */
+static void call_in(lua_State *peer, int arguments, int results, lua_State *L) {
+  if (lua_pcall(peer, arguments, results, 0) == LUA_OK)
+    return;
+  const char *why = lua_tostring(peer, -1);
+  lua_pushstring(L, why != NULL ? why : "out of memory");
+  lua_error(L);
+}
+
+/*
+** Leaves a function of the peer's module and copies of the arguments from 3 on
+** on the peer's stack; their number.
+*/
+static int hand_over(lua_State *L, world *self, const world_peer *peer,
+                     const char *function) {
+  lua_State *to = peer->L;
+  wanted wanted = {peer, function};
+  int last = lua_gettop(L);
+  lua_settop(to, 0); /* of what an error has left there */
+  if (!lua_checkstack(to, last + 4))
+    luaL_error(L, "too many arguments");
+  lua_pushcfunction(to, push_wanted);
+  lua_pushlightuserdata(to, &wanted);
+  call_in(to, 1, 1, L);
+  for (int i = 3; i <= last; i++) {
+    plain_data_clear(&self->parcel);
+    plain_data_write(L, i, &self->parcel);
+    lua_pushcfunction(to, unpack);
+    lua_pushlightuserdata(to, &self->parcel);
+    call_in(to, 1, 1, L);
+  }
+  return last - 2;
 }
 
 /*
@@ -324,41 +363,16 @@ static int receive(lua_State *L) {
 ** in a coroutine that may wait
 */
 static int world_call(lua_State *L) {
-  const world *self = world_check(L);
-  passing passed = {L, check_peer(L, self, 2), 3, lua_gettop(L)};
-  lua_State *to = passed.peer->L;
+  world *self = world_check(L);
+  const world_peer *peer = check_peer(L, self, 2);
+  int arguments = hand_over(L, self, peer, "call");
   iotops_error err;
-  int base = lua_gettop(to), depth = lua_gettop(L);
-  lua_pushcfunction(to, receive);
-  lua_pushlightuserdata(to, &passed);
-  if (lua_pcall(to, 1, LUA_MULTRET, 0) != LUA_OK) {
-    const char *why = lua_tostring(to, -1);
-    lua_settop(L, depth);
-    lua_pushstring(L, why != NULL ? why : "out of memory");
-    lua_settop(to, base);
-    return lua_error(L);
-  }
-  int arguments = lua_gettop(to) - base - 1;
-  call *begun = call_new(state_of(to), IOTOPS_CALL_SPAWNED);
-  if (begun == NULL) {
-    lua_settop(to, base);
+  call *begun = call_new(state_of(peer->L), IOTOPS_CALL_SPAWNED);
+  if (begun == NULL)
     return luaL_error(L, "out of memory");
-  }
-  if (call_begin_function(begun, to, arguments, &err) != 0)
+  if (call_begin_function(begun, peer->L, arguments, &err) != 0)
     return world_raise(L, &err);
   return 0;
-}
-
-/* Runs protected in the peer: the function `take` of its module. */
-static int take(lua_State *L) {
-  const passing *passed = lua_touserdata(L, 1);
-  lua_settop(L, 0);
-  world_push_module(passed->peer);
-  lua_getfield(L, -1, "take");
-  for (int i = passed->first; i <= passed->last; i++)
-    plain_copy(passed->from, i, L);
-  lua_call(L, passed->last - passed->first + 1, 1);
-  return 1;
 }
 
 /*
@@ -366,20 +380,16 @@ static int take(lua_State *L) {
 ** returns; it may not wait
 */
 static int world_take(lua_State *L) {
-  const world *self = world_check(L);
-  passing passed = {L, check_peer(L, self, 2), 3, lua_gettop(L)};
-  lua_State *from = passed.peer->L;
-  int base = lua_gettop(from);
-  lua_pushcfunction(from, take);
-  lua_pushlightuserdata(from, &passed);
-  if (lua_pcall(from, 1, 1, 0) != LUA_OK) {
-    const char *why = lua_tostring(from, -1);
-    lua_pushstring(L, why != NULL ? why : "out of memory");
-    lua_settop(from, base);
-    return lua_error(L);
-  }
-  plain_copy(from, -1, L);
-  lua_settop(from, base);
+  world *self = world_check(L);
+  const world_peer *peer = check_peer(L, self, 2);
+  lua_State *from = peer->L;
+  call_in(from, hand_over(L, self, peer, "take"), 1, L);
+  plain_data_clear(&self->parcel);
+  lua_pushcfunction(from, pack);
+  lua_insert(from, -2);
+  lua_pushlightuserdata(from, &self->parcel);
+  call_in(from, 2, 0, L);
+  plain_data_read(L, &self->parcel);
   return 1;
 }
 
@@ -394,6 +404,10 @@ static int world_new(lua_State *L) {
   class_set(L, &world_class);
   if (world_open(made, begins_ms, &err) != 0)
     return world_raise(L, &err);
+  made->parcel = (plain_data){.context = made->context,
+                              .limit = SIZE_MAX / 4,
+                              .name = "what goes between a test and a script",
+                              .bare = true};
   return 1;
 }
 

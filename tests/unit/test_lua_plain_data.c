@@ -109,7 +109,9 @@ static int begin(void **state) {
     return -1;
   f->from = new_state(f->context);
   f->to = new_state(f->context);
-  f->data = (plain_data){.context = f->context, .limit = 1024 * 1024};
+  f->data = (plain_data){.context = f->context,
+                         .limit = 1024 * 1024,
+                         .name = "what save returned"};
   *state = f;
   return 0;
 }
