@@ -293,15 +293,25 @@ static void remove_receiver(iotops_mqtt_client *base,
 
 /* ---------------------------------------------------------------- keep -- */
 
+/* Whether the generation that serves was given the message as well. */
+static bool serves_too(const script_client *client, const held_message *held) {
+  const client_receiver *at = client->receivers;
+  while (at != NULL && (at->holding || !at->endpoint ||
+                        !iotops_topic_filter_matches(iotops_text_of(at->filter),
+                                                     held->message->topic)))
+    at = at->next;
+  return at != NULL;
+}
+
 /*
-** Drops what the broker delivers again: all of it when the connection has
-** gone, what the serving generation was to have when the client is shut.
+** Drops what the broker delivers again: all of it when the connection has gone;
+** when the client is shut, what no generation has handled or will.
 */
 static void let_go(script_client *client, bool shut) {
   for (held_message *next, *held = client->held; held != NULL; held = next) {
     bool staged = held->receiver != NULL && held->receiver->holding;
     next = held->next;
-    if (shut ? staged : held->ack.epoch == 0)
+    if (shut ? staged && serves_too(client, held) : held->ack.epoch == 0)
       continue;
     unlink_held(client, held);
     free_held(client, held);

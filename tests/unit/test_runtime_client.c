@@ -317,6 +317,29 @@ a_client_that_is_shut_leaves_what_it_kept_to_the_broker(void **state) {
   assert_null(f->session.observer);
 }
 
+static void what_only_a_reload_holds_is_left_to_the_next_start(void **state) {
+  fixture *f = *state;
+  f->client.holding = true;
+  iotops_receiver *staged = endpoint(f, second, 1);
+  deliver(f, 0, "t", 1);
+  script_client_shut(&f->client);
+  iotops_mqtt_remove_receiver(&f->client.base, staged);
+  assert_int_equal(f->session.settled_count, 0);
+}
+
+static void what_is_handled_as_well_is_not_left_to_it(void **state) {
+  fixture *f = *state;
+  endpoint(f, first, 1);
+  f->client.holding = true;
+  iotops_receiver *staged = endpoint(f, second, 2);
+  deliver(f, 0, "t", 1);
+  deliver(f, 1, "t", 1);
+  script_client_shut(&f->client);
+  iotops_mqtt_remove_receiver(&f->client.base, staged);
+  assert_string_equal(f->seen, "a1 ");
+  assert_int_equal(f->session.settled_count, 2);
+}
+
 static iotops_message *waiting(fixture *f, const char *payload) {
   iotops_message message = IOTOPS_MESSAGE_INIT;
   message.topic = iotops_text_of("t");
@@ -523,6 +546,8 @@ int main(void) {
       TEST(a_connection_that_goes_takes_what_comes_again),
       TEST(what_a_reload_holds_comes_again_as_well),
       TEST(a_client_that_is_shut_leaves_what_it_kept_to_the_broker),
+      TEST(what_only_a_reload_holds_is_left_to_the_next_start),
+      TEST(what_is_handled_as_well_is_not_left_to_it),
       TEST(a_successor_is_given_what_was_kept_and_what_waited),
       TEST(of_qos_0_so_much_is_kept_and_no_more),
       TEST(without_a_successor_it_is_acknowledged_and_counted),
