@@ -233,7 +233,7 @@ static int show_logs(ctl *ctl) {
       show_log(ctl, record);
     else
       status = end_of_stream(ctl, line, &over);
-    if (fflush(stdout) != 0) /* nobody reads on */
+    if (!tool_is_read())
       break;
   }
   return status;
@@ -269,7 +269,7 @@ static int show_tap(ctl *ctl) {
     } else {
       status = end_of_stream(ctl, line, &over);
     }
-    if (fflush(stdout) != 0)
+    if (!tool_is_read())
       break;
   }
   iotops_context_free(context);

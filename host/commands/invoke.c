@@ -61,8 +61,7 @@ static void answered(void *user, const iotops_response *response,
     tool_finish(&invoking->tool, COMMAND_REFUSED);
     return;
   }
-  tool_finish(&invoking->tool,
-              fflush(stdout) == 0 ? COMMAND_DONE : COMMAND_REFUSED);
+  tool_finish(&invoking->tool, tool_is_read() ? COMMAND_DONE : COMMAND_REFUSED);
 }
 
 static void go(tool *tool) {

@@ -168,7 +168,7 @@ static void page_came(void *user, const iotops_text *page, size_t count,
     print_bytes(page[i]);
     putchar('\n');
   }
-  if (finished || fflush(stdout) != 0)
+  if (finished || !tool_is_read())
     tool_finish(&keys->tool, COMMAND_DONE);
   else
     ask_page(keys);
@@ -202,7 +202,7 @@ static void noticed(void *user, iotops_store_change *change,
     if (!what->deleted)
       print_bytes(what->value);
     putchar('\n');
-    if (fflush(stdout) != 0 || keys->seen == keys->count)
+    if (!tool_is_read() || keys->seen == keys->count)
       tool_finish(&keys->tool, COMMAND_DONE);
   }
   iotops_store_change_done(change);

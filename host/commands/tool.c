@@ -359,3 +359,8 @@ void tool_print_text(iotops_text text) {
       putchar(c);
   }
 }
+
+/* A line that could not be written is forgotten: flushing alone is content. */
+bool tool_is_read(void) {
+  return fflush(stdout) == 0 && !ferror(stdout);
+}

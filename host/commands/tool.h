@@ -112,4 +112,10 @@ bool tool_is_text(iotops_text payload);
 */
 void tool_print_text(iotops_text text);
 
+/*
+** Hands on what was printed.  False when some of it, now or before, has reached
+** nobody: the reader at the other end of the pipe has gone.
+*/
+bool tool_is_read(void);
+
 #endif

@@ -78,7 +78,7 @@ static void arrived(void *user, const iotops_message *message, iotops_ack ack) {
       print_json(watching, message);
     else
       print_text(message);
-    if (fflush(stdout) != 0) /* nobody reads on */
+    if (!tool_is_read())
       tool_finish(&watching->tool, COMMAND_DONE);
     else if (watching->seen == watching->count)
       tool_finish(&watching->tool, COMMAND_DONE);

@@ -76,6 +76,25 @@ describe("the tools", function()
     assert.equal(0, (watching:wait(5)))
   end)
 
+  it("watch, ctl tap: end well once nobody reads on", function()
+    local socket = place.folder .. "/control"
+    local path = place:script("tapped", "require 'iotops'.on_telemetry('left', print)")
+    local tapped = process.start({ hosting.program, "run", "--control", socket, path },
+      { env = place.broker:environment("tapped") })
+    tapped:line "subscribed: "
+    for _, tool in ipairs { "watch left", "ctl --socket " .. socket .. " tap tapped" } do
+      local reading = process.start({ "bash", "-c",
+        hosting.program .. " " .. tool .. " | head -n 1; echo ended ${PIPESTATUS[0]}" },
+        { env = place.broker:environment("reader") })
+      process.eventually(tool .. " has ended", function()
+        place:publish("left", "1")
+        return reading.code
+      end)
+      assert.equal("ended 0", reading.out[#reading.out], reading:text())
+    end
+    hosting.stop(tapped)
+  end)
+
   it("invoke: prints the response, status 0", function()
     local invoked = place:tool { "invoke", "fans/f1/setSpeed", '{"rpm":900}' }
     assert.equal(0, invoked.code, invoked:text())
