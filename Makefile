@@ -29,7 +29,7 @@ PACKAGES_BUILD := gcc libc6-dev pkg-config lua5.4 liblua5.4-dev libuv1-dev \
   libssl-dev libjansson-dev libmosquitto-dev libmicrohttpd-dev mosquitto \
   lua-cjson lua-luv
 PACKAGES_TEST  := g++ libcmocka-dev lua-busted lua-filesystem luarocks \
-  mosquitto-clients openssl valgrind
+  mosquitto-clients openssl valgrind lua-lpeg
 PACKAGES_FUZZ  := clang libclang-rt-14-dev
 PACKAGES_CHECK := clang-format clang-tidy cppcheck lua-check
 # Taken out of Debian's package prometheus: installed, that starts a service.

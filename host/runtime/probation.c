@@ -13,6 +13,11 @@ static bool mostly_fails(const script_state *state) {
   return state->failed_calls * 2 > state->ended_calls;
 }
 
+/* Its calls say so; that nobody has called it yet says nothing. */
+static bool mostly_works(const script_state *state) {
+  return state->ended_calls > 0 && !mostly_fails(state);
+}
+
 static void stop_watching(script *script) {
   probation *on = &script->probation;
   on->watching = on->failed = false;
@@ -103,7 +108,7 @@ static void came_back(script *script, const reload *reload, script_state *old) {
 void probation_committed(reload *reload, script_state *old) {
   script *script = reload->script;
   probation *on = &script->probation;
-  bool proven = !on->watching || old == NULL || !mostly_fails(old);
+  bool proven = !on->watching || old == NULL || mostly_works(old);
   stop_watching(script);
   if (old == NULL)
     return;

@@ -9,7 +9,7 @@
 ** so, then with the present state if the last good version can read it.
 **
 ** A version that is replaced while it is watched becomes the last good one if
-** most of its calls have ended well.
+** it has been called and most of its calls have ended well.
 */
 #ifndef RUNTIME_PROBATION_H
 #define RUNTIME_PROBATION_H
