@@ -217,12 +217,19 @@ static void look_at_entry(void *user, const char *path) {
   look_at(looking->host, path, true, looking->look);
 }
 
-static void look_into(host *host, const char *folder, script_look look) {
+static void look_into(host *host, host_target *target, script_look look) {
+  const char *folder = target->path;
   looking looking = {host, look};
   size_t size = strlen(folder);
   /* A folder that cannot be read says nothing about what is in it. */
-  if (!each_in(folder, look_at_entry, &looking))
+  if (!each_in(folder, look_at_entry, &looking)) {
+    if (!target->missing)
+      note(host, IOTOPS_LOG_WARN, "%s cannot be read; what was in it serves on",
+           folder);
+    target->missing = true;
     return;
+  }
+  target->missing = false;
   for (script *at = host->scripts; at != NULL; at = at->next)
     if (at->from_folder && strncmp(at->path, folder, size) == 0 &&
         strchr(at->path + size + 1, '/') == NULL && !is_file(at->path))
@@ -231,10 +238,10 @@ static void look_into(host *host, const char *folder, script_look look) {
 
 static void look_around(host *host, script_look look) {
   for (size_t i = 0; i < host->target_count; i++) {
-    const host_target *target = &host->targets[i];
+    host_target *target = &host->targets[i];
     script *known = NULL;
     if (target->is_folder)
-      look_into(host, target->path, look);
+      look_into(host, target, look);
     else if (is_file(target->path))
       look_at(host, target->path, false, look);
     else if ((known = find_script(host, target->path, NULL)) != NULL)

@@ -123,6 +123,7 @@ typedef enum host_phase {
 typedef struct host_target { /* what the command line named */
   char *path;                /* owned; absolute, no `/` at the end */
   bool is_folder;
+  bool missing; /* a folder that cannot be read, and that was said */
 } host_target;
 
 typedef struct host host;

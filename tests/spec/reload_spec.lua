@@ -167,6 +167,22 @@ describe("reloading a script", function()
     hosting.record(host, "reloaded")
   end)
 
+  it("keeps serving, and says so once, what was in a folder that is gone", function()
+    place = hosting.place()
+    place:script("work", script_text("a"))
+    local host = place:run { place.folder }
+    os.execute(("mv '%s' '%s.away'"):format(place.folder, place.folder))
+    host:signal_with "sighup"
+    hosting.record(host, "cannot be read; what was in it serves on")
+    host:signal_with "sighup"
+    hosting.record(host, "SIGHUP", 2)
+    os.execute(("mv '%s.away' '%s'"):format(place.folder, place.folder))
+    place:publish("work", '{"n":1}')
+    assert.same({ "1 a" }, place:await_notes("done", 1))
+    local _, times = host:text():gsub("cannot be read", "")
+    assert.equal(1, times)
+  end)
+
   it("waits for a grant no longer than --grant-timeout, and tries again when connected", function()
     local kept = process.folder()
     place = hosting.place { folder = kept }
