@@ -80,20 +80,13 @@ static void put_quoted(evaluation *to, const char *bytes, size_t size) {
   put_string(to, "\"");
 }
 
-static bool is_name(const char *bytes, size_t size) {
-  static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
-  return size > 0 && (bytes[0] < '0' || bytes[0] > '9') &&
-         strspn(bytes, letters) == size;
-}
-
 static void show(lua_State *L, evaluation *to, int index, int depth);
 
 static void show_key(lua_State *L, evaluation *to, int index) {
   size_t size = 0;
   const char *name =
       lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &size) : NULL;
-  if (name != NULL && is_name(name, size)) {
+  if (name != NULL && is_lua_name(name, size)) {
     put(to, name, size);
   } else {
     put_string(to, "[");

@@ -120,6 +120,13 @@ void class_set(lua_State *L, const class_info *info) {
   lua_setmetatable(L, -2);
 }
 
+bool is_lua_name(const char *text, size_t size) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+  return size > 0 && (text[0] < '0' || text[0] > '9') &&
+         strspn(text, letters) == size;
+}
+
 char *scratch_reserve(lua_State *L, iotops_lua *state, size_t more) {
   scratch *text = &state->text;
   if (more > text->capacity - text->size) {

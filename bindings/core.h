@@ -102,6 +102,9 @@ void class_push(lua_State *L, const class_info *info) LUA_MAY_RAISE;
 /* Gives the object at the top its metatable. */
 void class_set(lua_State *L, const class_info *info) LUA_MAY_RAISE;
 
+/* Letters, digits and `_`, no digit first: a name as Lua writes it. */
+bool is_lua_name(const char *text, size_t size);
+
 /* Makes room for `more` bytes; raises when memory is short. */
 char *scratch_reserve(lua_State *L, iotops_lua *state,
                       size_t more) LUA_MAY_RAISE;

@@ -29,16 +29,6 @@ typedef struct step {
 
 /* ---------------------------------------------------------------- path -- */
 
-static bool is_name(const char *text, size_t size) {
-  for (size_t i = 0; i < size; i++) {
-    char c = text[i];
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-    if (!letter && (i == 0 || c < '0' || c > '9'))
-      return false;
-  }
-  return size > 0 && size <= 64;
-}
-
 static void add_key(lua_State *L, luaL_Buffer *path, int key, bool first) {
   size_t size = 0;
   const char *text = NULL;
@@ -50,7 +40,7 @@ static void add_key(lua_State *L, luaL_Buffer *path, int key, bool first) {
     return;
   }
   text = lua_tolstring(L, key, &size);
-  if (is_name(text, size)) {
+  if (size <= 64 && is_lua_name(text, size)) {
     if (!first)
       luaL_addchar(path, '.');
     luaL_addlstring(path, text, size);
